@@ -1,0 +1,1 @@
+"""The Python face: a file a stage. What cli and server call."""

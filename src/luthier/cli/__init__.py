@@ -1,0 +1,1 @@
+"""Thin commands over api. stdout is data, stderr is talk."""

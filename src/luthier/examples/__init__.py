@@ -1,0 +1,1 @@
+"""What the first hour needs: probes and templates."""

@@ -1,0 +1,46 @@
+"""Digests: canonical JSON (RFC 8785) and sha256, the only identity that records and blobs have."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import rfc8785
+from pydantic import StringConstraints
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A sha256 in 64 lower-case hexadecimal digits."""
+
+CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: Any) -> bytes:  # noqa: ANN401  any JSON value
+    """Write a JSON value in its one canonical form.
+
+    Args:
+        value: Objects, arrays, strings, finite numbers, booleans and null.
+
+    Source:
+        RFC 8785, JSON Canonicalization Scheme.
+    """
+    return rfc8785.dumps(value)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the digest of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_json(value: Any) -> str:  # noqa: ANN401  any JSON value
+    """Return the digest of a JSON value's canonical form."""
+    return sha256_bytes(canonical_json(value))
+
+
+def sha256_file(path: Path) -> str:
+    """Return the digest of a file, read in chunks."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return hasher.hexdigest()

@@ -1,0 +1,1 @@
+"""Load, check and explain recipes: origins, all errors at once, JSON Schema."""

@@ -1,0 +1,90 @@
+"""Bases of every plug-in's config half: pydantic, no torch, no I/O.
+
+A family's base lies here, so that no plug-in imports a sibling. ``VERSION`` is part of every cache key
+that the plug-in touches: raise it whenever the same options would give another result.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from luthier.foundation.schema.model import ModelShape
+from luthier.foundation.schema.noun import Noun
+
+
+class PluginConfig(Noun):
+    """Options of one plug-in. ``SOURCE`` names the paper or standard, or ``ours``."""
+
+    VERSION: ClassVar[int] = 1
+    SOURCE: ClassVar[str] = "ours"
+
+
+class OperatorConfig(PluginConfig):
+    """Options of a data step."""
+
+
+class SelectorConfig(PluginConfig):
+    """Options of a row selector."""
+
+
+class MethodConfig(PluginConfig):
+    """Options of a method, with the arithmetic that the plan needs."""
+
+    def trainable_parameters(self, shape: ModelShape) -> int:
+        """Count the parameters that get gradients.
+
+        Args:
+            shape: Dimensions of the base.
+
+        Raises:
+            PlanError: When the options do not fit the shape, such as a rank above a layer's width.
+        """
+        raise NotImplementedError
+
+    def default_learning_rate(self, shape: ModelShape) -> tuple[float, str]:
+        """Return the learning rate used for ``auto`` and the reason for it."""
+        raise NotImplementedError
+
+
+class ObjectiveConfig(PluginConfig):
+    """Options of a loss."""
+
+    ROW_KINDS: ClassVar[frozenset[str]] = frozenset()
+
+
+class SuiteConfig(PluginConfig):
+    """Options of an evaluation suite. ``name`` defaults to the suite's type."""
+
+    name: str | None = None
+
+
+class MetricConfig(PluginConfig):
+    """Options of a metric."""
+
+
+class GraderConfig(PluginConfig):
+    """Options of a grader."""
+
+
+class LauncherConfig(PluginConfig):
+    """Options of a launcher."""
+
+
+class BackendConfig(PluginConfig):
+    """Options of a training backend."""
+
+
+class RuntimeConfig(PluginConfig):
+    """Options of a generation runtime."""
+
+
+class ExporterConfig(PluginConfig):
+    """Options of an export format."""
+
+
+class TargetConfig(PluginConfig):
+    """Options of a deployment target."""
+
+
+class DetectorConfig(PluginConfig):
+    """Options of a drift detector."""

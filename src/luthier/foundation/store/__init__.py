@@ -1,0 +1,1 @@
+"""Records, content-addressed blobs, lineage and run locks of one workspace."""

@@ -1,0 +1,1 @@
+"""What several stages use. One direction: engine | govern > measure > text > remote."""

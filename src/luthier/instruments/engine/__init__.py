@@ -1,0 +1,1 @@
+"""All shared tensor code. The only room that imports transformers and peft."""

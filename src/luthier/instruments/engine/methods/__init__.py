@@ -1,0 +1,1 @@
+"""Which weights move: one folder a method, config.py (no torch) and method.py."""

@@ -1,0 +1,1 @@
+"""Generation: one folder a runtime, config.py (no torch) and runtime.py."""

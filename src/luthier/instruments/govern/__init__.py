@@ -1,0 +1,1 @@
+"""Works on records only: policy, licence rules, approvals, audit chain, signing, cards."""

@@ -1,0 +1,1 @@
+"""Answers to numbers with error bars."""

@@ -1,0 +1,1 @@
+"""Metrics: one file each, both halves in it."""

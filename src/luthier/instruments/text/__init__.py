@@ -1,0 +1,1 @@
+"""What can be known of rows without tensors: forms, chat templates, trained spans, tokens, tool calls, privacy."""

@@ -1,0 +1,1 @@
+"""The corridor: the one place that knows the order of the stages."""

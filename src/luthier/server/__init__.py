@@ -1,0 +1,1 @@
+"""OpenAI-compatible HTTP and the console. Not built yet."""

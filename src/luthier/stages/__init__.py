@@ -1,0 +1,1 @@
+"""The seven stages, in order; none imports another."""

@@ -1,0 +1,1 @@
+"""Data steps: one folder an operator, config.py and operator.py."""

@@ -1,0 +1,1 @@
+"""Which rows matter: one folder a selector, config.py and selector.py."""

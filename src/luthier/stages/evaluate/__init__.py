@@ -1,0 +1,1 @@
+"""Stage 5: base and tuned on held-out rows, a paired verdict, gates."""

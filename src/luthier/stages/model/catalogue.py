@@ -1,0 +1,1 @@
+"""Known base models with licence, source and date."""

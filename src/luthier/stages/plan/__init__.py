@@ -1,0 +1,1 @@
+"""Stage 3: every number of the run, estimated before anything is loaded."""

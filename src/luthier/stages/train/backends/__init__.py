@@ -1,0 +1,1 @@
+"""Whose loop runs: one folder a backend."""

@@ -1,0 +1,1 @@
+"""On which machines our loop runs: one folder a launcher, config.py and launcher.py."""

@@ -1,0 +1,1 @@
+"""Public conformance checks that every plug-in, ours or a third party's, must pass."""
