@@ -1,0 +1,219 @@
+"""Look into a model folder without running or loading anything: is it safe, what is it, which digest has it."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+from luthier.foundation.core.errors import ModelError
+from luthier.foundation.core.files import MANIFEST_NAME
+from luthier.foundation.core.hashing import sha256_file, sha256_json
+from luthier.foundation.schema.model import ModelShape
+
+PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".msgpack", ".h5"})
+CODE_SUFFIXES: Final = frozenset({".py", ".pyc", ".so", ".dll", ".dylib", ".sh"})
+IGNORED_NAMES: Final = frozenset({MANIFEST_NAME, ".gitattributes", "README.md", "LICENSE", "origin.json"})
+JSON_LIMIT_BYTES: Final = 64 << 20
+HEADER_LIMIT_BYTES: Final = 100 << 20
+LAYER_NAME: Final = re.compile(r"(?:^|\.)layers\.0\.(?P<rest>.+)\.weight$")
+EXPERT_NAME: Final = re.compile(r"\.experts\.\d+\.")
+SAFE_ATTENTION: Final = frozenset({"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"})
+
+
+def list_model_files(folder: Path) -> list[Path]:
+    """List the files that make the model, sorted by name; notices and our own manifest are left out."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in IGNORED_NAMES)
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def compute_weights_digest(folder: Path) -> str:
+    """Return the digest over names and sha256 of all model files: the model's identity, wherever it lies."""
+    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in list_model_files(folder)})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of the folder's JSON files.
+
+    Raises:
+        ModelError: E-MOD-002 when it is missing, too large, or not a JSON object.
+    """
+    problem = ""
+    value: object = None
+    if not path.is_file():
+        problem = "is missing"
+    elif path.stat().st_size > JSON_LIMIT_BYTES:
+        problem = f"is larger than {JSON_LIMIT_BYTES >> 20} MiB"
+    else:
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, UnicodeDecodeError):
+            problem = "is not JSON"
+    if not problem and isinstance(value, dict):
+        return value
+    raise ModelError(
+        "E-MOD-002",
+        f"the model folder's {path.name} {problem or 'is not a JSON object'}",
+        got=str(path),
+        allowed="a model folder with config.json, tokenizer.json and safetensors",
+        fix="luthier model pull smollm2-135m-instruct",
+    )
+
+
+def check_safe(folder: Path) -> None:
+    """Refuse a folder that could run code when it is loaded.
+
+    Raises:
+        ModelError: E-MOD-001 for pickles, code files, remote code named in a configuration, or links that
+            leave the folder; E-MOD-002 when there are no safetensors.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            "E-MOD-002",
+            "there is no model folder here",
+            got=str(folder),
+            allowed="a folder, or a name from `luthier model list`",
+            fix="luthier model list",
+        )
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        if path.is_symlink() and not path.resolve().exists():
+            _refuse(folder, relative, "a link that leads nowhere")
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            _refuse(folder, relative, "a pickle or another format that can run code when it is read")
+        if path.suffix.lower() in CODE_SUFFIXES:
+            _refuse(folder, relative, "program code")
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            _check_config(folder, name, read_json(folder / name))
+    if not list(folder.glob("*.safetensors")):
+        raise ModelError(
+            "E-MOD-002",
+            "the model folder holds no safetensors file",
+            got=", ".join(path.name for path in list_model_files(folder)[:8]) or "an empty folder",
+            origin=str(folder),
+            allowed="weights as *.safetensors",
+            fix="convert the weights to safetensors, or pull a base: luthier model pull smollm2-135m-instruct",
+        )
+
+
+def _refuse(folder: Path, name: str, what: str) -> None:
+    raise ModelError(
+        "E-MOD-001",
+        f"the model folder holds {what}",
+        got=name,
+        origin=str(folder),
+        allowed="safetensors, JSON and text files; remote code stays off",
+        fix=f"use a copy of the model without {name}",
+    )
+
+
+def _check_config(folder: Path, name: str, config: dict[str, Any]) -> None:
+    """Refuse configuration keys that name code, or an attention kernel from somewhere else (CVE-2026-4372)."""
+    for key, value in config.items():
+        if key in {"auto_map", "custom_pipelines"} and value:
+            _refuse(folder, f"{name}: {key}", "a configuration that names remote code")
+        is_attention = "attn_implementation" in key and isinstance(value, str)
+        if is_attention and value not in SAFE_ATTENTION:
+            _refuse(folder, f"{name}: {key} = {value}", "a configuration that names an attention kernel")
+        if isinstance(value, dict):
+            _check_config(folder, name, value)
+
+
+def read_tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Read every tensor's shape from the safetensors headers; no weights are loaded.
+
+    Raises:
+        ModelError: E-MOD-002 for a header that cannot be read or a truncated file.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        shapes |= _read_header(path)
+    return shapes
+
+
+def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, HEADER_LIMIT_BYTES)))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in tensors.items()}
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"its header cannot be read ({error})") from error
+    if end != size:
+        raise _damaged(path, f"it should be {end} bytes long")
+    return shapes
+
+
+def _damaged(path: Path, how: str) -> ModelError:
+    return ModelError(
+        "E-MOD-002",
+        f"the safetensors file is damaged: {how}",
+        got=f"{path.name}, {path.stat().st_size} bytes",
+        origin=str(path.parent),
+        allowed="an undamaged safetensors file",
+        fix="copy or pull the model again",
+    )
+
+
+def read_shape(folder: Path) -> ModelShape:
+    """Describe the model from its configuration and tensor headers.
+
+    Raises:
+        ModelError: E-MOD-002 when files are missing or damaged.
+    """
+    config = read_json(folder / "config.json")
+    text = config.get("text_config", config)
+    tensors = read_tensor_shapes(folder)
+    try:
+        heads = int(text["num_attention_heads"])
+        width = int(text["hidden_size"])
+        head_width = int(text.get("head_dim") or width // heads)
+        return ModelShape(
+            architecture=(config.get("architectures") or ["unknown"])[0],
+            num_parameters=sum(_product(shape) for shape in tensors.values()),
+            vocabulary=int(text["vocab_size"]),
+            width=width,
+            num_layers=int(text["num_hidden_layers"]),
+            num_heads=heads,
+            num_key_value_heads=int(text.get("num_key_value_heads") or heads),
+            head_width=head_width,
+            feed_forward=int(text["intermediate_size"]),
+            max_positions=int(text["max_position_embeddings"]),
+            is_tied="lm_head.weight" not in tensors,
+            num_experts=int(text.get("num_experts") or text.get("num_local_experts") or 0),
+            experts_per_token=int(text.get("num_experts_per_tok") or 0),
+            sliding_window=text.get("sliding_window"),
+            linear_shapes=_linear_shapes(tensors),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            "E-MOD-002",
+            f"config.json lacks or garbles a dimension: {error}",
+            got=str(folder / "config.json"),
+            allowed="hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size …",
+            fix="use the config.json that belongs to the weights",
+        ) from error
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def _linear_shapes(tensors: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+    """Collect the linear layers of block 0 by name suffix, one expert standing for all."""
+    shapes: dict[str, tuple[int, int]] = {}
+    for name, shape in tensors.items():
+        found = LAYER_NAME.search(name)
+        if found is not None and len(shape) == 2:
+            rest = EXPERT_NAME.sub(".experts.", found["rest"])
+            shapes.setdefault(rest.rsplit(".", 1)[-1], (shape[0], shape[1]))
+    return shapes
