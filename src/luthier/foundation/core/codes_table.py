@@ -52,6 +52,96 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "Writes are atomic: when the disk is full nothing is half written and what was there stays.",
         "Free the space that the message names, or run `luthier gc`.",
     ),
+    "E-DAT-001": Explanation(
+        "Source cannot be read",
+        "A source or evaluation set names a file that does not exist, is a folder or may not be read.",
+        "Check the path: it is relative to the recipe, and `${VAR}` is expanded.",
+    ),
+    "E-DAT-002": Explanation(
+        "No rows in the file",
+        "An empty file as a source is nearly always a mistake of the step before; training without it would hide that.",
+        "Write the rows again, or take the source out of the recipe.",
+    ),
+    "E-DAT-003": Explanation(
+        "Row is not a JSON object",
+        "One line must hold one whole JSON object; a row that is skipped in silence is lost in silence.",
+        "Mend the line that the message names; `luthier data check FILE` lists all of them.",
+    ),
+    "E-DAT-004": Explanation(
+        "Line or file too long",
+        "A line may have 16 MiB and a JSON document 256 MiB, so that a broken file cannot fill the memory.",
+        "Put one JSON object on each line (JSONL).",
+    ),
+    "E-DAT-005": Explanation(
+        "Damaged compressed file",
+        "The compressed stream ends early or does not unpack; the rows before the break are not the whole file.",
+        "Copy or compress the file again.",
+    ),
+    "E-DAT-006": Explanation(
+        "Not UTF-8",
+        "Rows are UTF-8; guessing an encoding would plant wrong letters in the training data.",
+        "Convert the file, for example `iconv -f WINDOWS-1252 -t UTF-8 IN > OUT`.",
+    ),
+    "E-DAT-007": Explanation(
+        "Mixed forms in one file",
+        "The rows of one source must have one form, else one half would be read wrongly.",
+        "Put each form into a file of its own, or name the form with `form:`.",
+    ),
+    "E-DAT-008": Explanation(
+        "Value that cannot be kept exactly",
+        "Rows are stored as canonical JSON: whole numbers beyond 2**53, NaN, infinities and half surrogate pairs have no exact form there.",
+        "Write the value as text.",
+    ),
+    "E-DAT-009": Explanation(
+        "More bad rows than are shown",
+        "The first 20 bad rows are shown, all are counted.",
+        "`luthier data check FILE` lists what is wrong; mend the file and run again.",
+    ),
+    "E-DAT-010": Explanation(
+        "No source",
+        "Stage 1 needs at least one source to read.",
+        "Add `data: {sources: [{path: data/train.jsonl}]}` to the recipe.",
+    ),
+    "E-DAT-011": Explanation(
+        "Nothing left",
+        "The operators dropped every row, so there is nothing to train on.",
+        "See the waterfall in the message; take the operator out or mend the source.",
+    ),
+    "E-DAT-012": Explanation(
+        "Empty split",
+        "A split that the recipe asks for got no rows: too few rows, or all of them in one group.",
+        "Give more rows, another `split.by`, or set that fraction to 0.",
+    ),
+    "E-DAT-013": Explanation(
+        "Column of split.by missing",
+        "`split.by` names a column that a row does not have, so that what belongs together could be torn apart.",
+        "Name a column that every row has, or `conversation`.",
+    ),
+    "E-DAT-014": Explanation(
+        "Split name used twice",
+        "An evaluation set has the name of a split that the recipe also cuts from the sources.",
+        "Rename the set, or set that fraction to 0.",
+    ),
+    "E-DAT-015": Explanation(
+        "Conversation without an answer",
+        "The last turn is not the assistant's, so the row ends in a question that nobody answers.",
+        "Add the answer, or say `operators: [{type: empty, unanswered: drop}]`.",
+    ),
+    "E-DAT-016": Explanation(
+        "Unknown row",
+        "Nothing with this id or line is in the data set.",
+        "`luthier data show` lists ids; a line is named as FILE:LINE.",
+    ),
+    "E-DAT-017": Explanation(
+        "Bad operator options",
+        "An operator's options do not fit its configuration.",
+        "`luthier list operators` and docs/operators name the options.",
+    ),
+    "E-DAT-018": Explanation(
+        "Broken operator",
+        "An operator did not answer for every row exactly once, so rows would vanish without a trace.",
+        "Report it to the author of the operator; take it out of the list meanwhile.",
+    ),
     "E-MOD-001": Explanation(
         "Unsafe model folder",
         "Pickles, code files and configurations that name code or kernels run somebody else's program when a model is loaded.",
