@@ -217,9 +217,84 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "`plan.memory_limit` is `auto` or a number with GiB, MiB, GB or MB.",
         "Write for example `plan: {memory_limit: 8 GiB}`.",
     ),
+    "E-STO-001": Explanation(
+        "Workspace of a newer version",
+        "An older program would misread what a newer one wrote, so nothing is touched.",
+        "Update luthier, or name another folder with `--workspace DIR`.",
+    ),
+    "E-STO-002": Explanation(
+        "Missing blob",
+        "A record names bytes that are no longer in the workspace; nothing is guessed in their place.",
+        "Run the recipe again: the stage that made the blob is run anew.",
+    ),
+    "E-STO-003": Explanation(
+        "Damaged blob",
+        "The bytes differ from their digest. Nothing is trusted because it exists.",
+        "Run the recipe again: the stage that made the blob is run anew.",
+    ),
+    "E-STO-004": Explanation(
+        "No such record",
+        "The digest, or the beginning of one, names no record of this workspace, or more than one.",
+        "Give more digits, or pick one from `luthier runs`.",
+    ),
+    "E-STO-005": Explanation(
+        "Damaged workspace",
+        "A record or the database itself differs from what was written.",
+        "Restore `.luthier/luthier.db` from a copy, or move the folder away and run again.",
+    ),
+    "E-STO-006": Explanation(
+        "Value without a canonical form",
+        "Digests rest on RFC 8785, which has no form for integers beyond 2**53, NaN or broken Unicode.",
+        'Store such a value as text, for example "9007199254740993".',
+    ),
+    "E-STO-007": Explanation(
+        "Workspace not usable",
+        "The database stayed locked by another process, or its file cannot be opened or written.",
+        "Wait for the other process, or check the rights of the `.luthier` folder.",
+    ),
+    "E-STO-008": Explanation(
+        "Lock lost",
+        "Another process took this execution over because this one gave no sign of life; two writers would mix their work.",
+        "Run again: it attaches to the other process or goes on from what is saved.",
+    ),
     "E-LIF-001": Explanation(
         "Stage not built",
         "The lifecycle knows the stage by name, but this version cannot run it.",
         "Stop before it with `--until STAGE`.",
+    ),
+    "E-LIF-002": Explanation(
+        "Unknown stage",
+        "The corridor has seven stages, and only their names end it.",
+        "Use one of the names that the message shows.",
+    ),
+    "E-LIF-003": Explanation(
+        "Stage failed unexpectedly",
+        "The stage met an error that it does not know. What was saved is intact; the traceback lies in the stage's folder.",
+        "Read the file that the message names, then run again; it goes on from what is saved.",
+    ),
+    "E-LIF-004": Explanation(
+        "Stage not declared in NEEDS",
+        "A stage may call only the stages that it declares, so that lineage is known and no two stages wait for each other.",
+        "Add the name to `NEEDS` of the calling stage.",
+    ),
+    "E-LIF-005": Explanation(
+        "Interrupted",
+        "Ctrl-C or SIGTERM arrived; state was saved at the last safe point.",
+        "Run the same command again; it goes on.",
+    ),
+    "E-LIF-006": Explanation(
+        "Stage broke its contract",
+        "A stage must return its own kind of record, and refreshing a reused one may not change its identity.",
+        "Mend the stage; `luthier.foundation.schema.protocols` says what it must return.",
+    ),
+    "E-LIF-007": Explanation(
+        "Unknown reference",
+        "The name is neither base, a run, a release, a path nor an address that this workspace can find.",
+        "Pick a run from `luthier runs`, or give a folder.",
+    ),
+    "E-LIF-008": Explanation(
+        "Not a model",
+        "The path holds neither a model folder, nor a PEFT adapter, nor a GGUF file, or the adapter belongs to another base.",
+        "Give a folder with config.json or adapter_config.json and safetensors files.",
     ),
 }

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,14 @@ class FileSystem:
         """Write bytes and wait until the disk has them."""
         with path.open("wb") as stream:
             stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def write_chunks(self, path: Path, chunks: Iterable[bytes]) -> None:
+        """Write bytes as they come, so that memory stays flat, and wait until the disk has them."""
+        with path.open("wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -104,6 +104,13 @@ class Context(Protocol):
         """The recipe's seed; derive named streams from it with ``core.seeds.derive_seed``."""
         ...
 
+    def section(self, name: str) -> Noun:
+        """Return another section that the stage's module declares in ``READS``; it is part of the cache key.
+
+        The plan reads ``train`` and the model stage reads ``govern``; a section not declared is refused.
+        """
+        ...
+
     def audit(self, action: str, **facts: Any) -> None:  # noqa: ANN401  JSON facts
         """Record that something happened."""
         ...
@@ -125,3 +132,23 @@ class Waiting(Noun):
     stage: str
     reason: str
     detail: str
+
+
+class StageModule(Protocol):
+    """What lifecycle looks for in ``luthier.stages.<name>.stage``.
+
+    Beside these two a module may hold, each optional:
+
+    - ``NEEDS: tuple[str, ...]``: stages that it calls with ``ctx.call``;
+    - ``READS: tuple[str, ...]``: further sections that it reads with ``ctx.section``;
+    - ``fingerprint(section, ctx) -> dict``: values for top-level fields of the section as the cache key sees
+      them, such as digests of files instead of their paths; None leaves a field out of the key;
+    - ``refresh(record, section, ctx) -> record``: on reuse, the same record with a witness that is true today,
+      such as where the files lie now.
+    """
+
+    VERSION: int
+
+    def run(self, section: Any, inputs: Mapping[str, AnyRecord], ctx: Context) -> AnyRecord | Waiting:  # noqa: ANN401
+        """Make the stage's record, or say what it waits for."""
+        ...
