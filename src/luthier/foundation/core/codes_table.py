@@ -22,6 +22,46 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "A key that no section declares would be ignored by a laxer tool, and the run would not be the one you wrote.",
         "Use the nearest name that the message shows, or look at `luthier recipe schema`.",
     ),
+    "E-REC-002": Explanation(
+        "Value not allowed",
+        "The key exists, but its value has the wrong type or lies outside the range that the section declares.",
+        "Give one of the values that the message allows; `luthier recipe show` prints every value with its origin.",
+    ),
+    "E-REC-003": Explanation(
+        "Required key missing",
+        "Some values have no default that could be right for everybody, such as a recipe's name and its sources.",
+        "Add the key at the place that the message names.",
+    ),
+    "E-REC-004": Explanation(
+        "Key given twice",
+        "Most loaders keep the last of two equal keys silently, and half of what you wrote would be lost.",
+        "Keep one of the two lines that the message names.",
+    ),
+    "E-REC-005": Explanation(
+        "Recipe cannot be read",
+        "The file is missing, is a folder, or is not UTF-8 text.",
+        "Check the path, or save the file as UTF-8.",
+    ),
+    "E-REC-006": Explanation(
+        "Not a recipe",
+        "The text is not YAML or JSON, is empty, or is something else than one mapping of keys to values.",
+        "Mend the line that the message names; `luthier recipe schema` lets an editor check as you type.",
+    ),
+    "E-REC-007": Explanation(
+        "Recipe beyond its bounds",
+        "Recipes are bounded in bytes, depth and what YAML aliases unfold to, so that no file can fill the memory.",
+        "Write less: name large lists of rows as data, not as recipe.",
+    ),
+    "E-REC-008": Explanation(
+        "Settings contradict each other",
+        "Every value is allowed by itself, but two of them cannot hold together, so one would silently lose.",
+        "Change one of the settings that the message names.",
+    ),
+    "E-REC-009": Explanation(
+        "Override not understood",
+        "`--set` takes `dotted.key=value`; the value is YAML, and a list is replaced as a whole.",
+        "Write it like `--set train.epochs=1` or `--set 'evaluate.suites=[forgetting]'`.",
+    ),
     "E-REC-010": Explanation(
         "Not built yet",
         "The name is part of the design, but this version has no such stage, family or plug-in.",
@@ -36,6 +76,21 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "Plug-in name clash",
         "Two distributions offer a plug-in of one name; built-ins win no ties, so neither is taken silently.",
         "Uninstall one of the two distributions that the message names.",
+    ),
+    "E-REC-013": Explanation(
+        "Variable outside a path",
+        "Variables are expanded in paths alone, so that no secret can end in a record and no text changes by machine.",
+        "Write the value itself, or move the variable into a path.",
+    ),
+    "E-REC-014": Explanation(
+        "Command not understood",
+        "The command line names something that does not exist, or leaves out what it needs.",
+        "Ask the command itself with `--help`.",
+    ),
+    "E-REC-015": Explanation(
+        "Unexpected failure",
+        "A fault of this program, not of your input. What was saved before is intact, and the details are in a file.",
+        "Run it again; if it stays, report it with the file that the message names.",
     ),
     "E-ENV-001": Explanation(
         "Missing optional packages",
@@ -216,6 +271,56 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "Not a memory size",
         "`plan.memory_limit` is `auto` or a number with GiB, MiB, GB or MB.",
         "Write for example `plan: {memory_limit: 8 GiB}`.",
+    ),
+    "E-ENG-001": Explanation(
+        "Weights that are not safetensors",
+        "A pickle runs code when it is loaded; safetensors cannot.",
+        "Save the weights as safetensors and remove the pickled files.",
+    ),
+    "E-ENG-002": Explanation(
+        "Model with code of its own",
+        "Code from a model folder runs with your rights; only architectures that transformers knows are loaded.",
+        "Use a version of the model without `auto_map` in config.json.",
+    ),
+    "E-ENG-003": Explanation(
+        "Rank above a layer's width",
+        "Two thin matrices of that rank hold more than the layer that they adapt.",
+        "Lower `train.method.rank` as the message shows.",
+    ),
+    "E-ENG-004": Explanation(
+        "Target module that matches nothing",
+        "An adapter on a layer that does not exist would train nothing, silently.",
+        "Use a name that the message lists, or `all_linear`.",
+    ),
+    "E-ENG-005": Explanation(
+        "Adapter of another base",
+        "An adapter is a difference; on other weights it means nothing.",
+        "Name the base that the message shows.",
+    ),
+    "E-ENG-006": Explanation(
+        "First token trained",
+        "A token is predicted from those before it; a row's first has none.",
+        "Begin the row with a system or user message.",
+    ),
+    "E-ENG-007": Explanation(
+        "Model folder cannot be loaded",
+        "The configuration, a weight or the head is not one that this version can reproduce.",
+        "Run `luthier model check FOLDER`, or choose another base.",
+    ),
+    "E-ENG-008": Explanation(
+        "Architecture that cannot be packed",
+        "Its layers do not attend through the interface that keeps rows apart, so rows run one at a time.",
+        "Nothing to do under `luthier train`; in Python, load with `attention='plain'`.",
+    ),
+    "E-ENG-009": Explanation(
+        "Trained weights that do not fit",
+        "The saved tensors are missing, damaged or of another model or method.",
+        "Name the base and method that they were trained with, or train again.",
+    ),
+    "E-ENG-010": Explanation(
+        "Method that cannot be switched off",
+        "The method overwrites the base, so base and tuned cannot share one copy of the weights.",
+        "Load the base a second time.",
     ),
     "E-STO-001": Explanation(
         "Workspace of a newer version",

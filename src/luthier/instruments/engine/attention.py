@@ -1,0 +1,142 @@
+"""Attention over a forest of segments, plugged into transformers' own attention interface.
+
+Each segment is one call of ``scaled_dot_product_attention``: its queries against its ancestors' keys and its own.
+No mask over the pack exists, so cost and memory grow with the rows, not with the pack. The forest reaches this
+function as a keyword argument that every decoder hands down to its attention layers; a decoder that loses it on the
+way is refused here and runs unpacked (``load.py``).
+
+On an accelerator the same calls run; kernels for variable lengths (FlexAttention, varlen FlashAttention) would be
+faster there and are not written yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from luthier.foundation.core.errors import ModelError
+from luthier.instruments.engine.segments import Forest
+
+ATTENTION_NAME: Final = "luthier_forest"
+FOREST_KEY: Final = "luthier_forest"
+
+
+def attend_forest(
+    query_1HNK: Tensor,
+    key_1GNK: Tensor,
+    value_1GNK: Tensor,
+    forest: Forest,
+    *,
+    scaling: float,
+    sliding_window: int | None = None,
+) -> Tensor:
+    """Attend within each segment and to its ancestors.
+
+    Args:
+        query_1HNK: Queries of the whole stream.
+        key_1GNK: Keys, with fewer heads where heads are grouped.
+        value_1GNK: Values.
+        forest: Which tokens see which.
+        scaling: Factor on the dot products.
+        sliding_window: A token sees this many positions back, itself included; None sees all.
+
+    Returns:
+        Outputs of the whole stream.
+
+    Shapes:
+        H query heads, G key-value heads, N tokens, K head width; the result is (1, H, N, K).
+    """
+    lengths = list(forest.lengths)
+    queries, keys, values = (t_1XNK.split(lengths, dim=2) for t_1XNK in (query_1HNK, key_1GNK, value_1GNK))
+    outputs: list[Tensor] = [query_1HNK] * len(forest)
+    for family in forest.families:
+        stacked = [
+            torch.cat([parts[i] for i in family]) if len(family) > 1 else parts[family[0]]
+            for parts in (queries, keys, values)
+        ]
+        path = forest.ancestors(family[0])
+        output_BHQK = _attend(
+            stacked[0],
+            _continue([keys[i] for i in path], stacked[1]),
+            _continue([values[i] for i in path], stacked[2]),
+            scaling=scaling,
+            window=sliding_window,
+        )
+        for index, output_1HQK in zip(family, output_BHQK.split(1), strict=True):
+            outputs[index] = output_1HQK
+    return torch.cat(outputs, dim=2)
+
+
+def _continue(ancestors: list[Tensor], own_BGQK: Tensor) -> Tensor:
+    if not ancestors:
+        return own_BGQK
+    return torch.cat([*(a_1GTK.expand(len(own_BGQK), -1, -1, -1) for a_1GTK in ancestors), own_BGQK], dim=2)
+
+
+def _attend(query_BHQK: Tensor, key_BGTK: Tensor, value_BGTK: Tensor, *, scaling: float, window: int | None) -> Tensor:
+    num_queries, num_keys = query_BHQK.shape[2], key_BGTK.shape[2]
+    window = num_keys if window is None else window
+    is_windowed = num_keys > window
+    mask_QT = None
+    if is_windowed or num_queries != num_keys:
+        ones_QT = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query_BHQK.device)
+        mask_QT = ones_QT.tril(num_keys - num_queries)
+        if is_windowed:
+            mask_QT = mask_QT & ones_QT.triu(num_keys - num_queries - window + 1)
+    return scaled_dot_product_attention(
+        query_BHQK,
+        key_BGTK,
+        value_BGTK,
+        attn_mask=mask_QT,
+        is_causal=mask_QT is None,
+        scale=scaling,
+        enable_gqa=query_BHQK.shape[1] != key_BGTK.shape[1],
+    )
+
+
+def _forest_attention(  # noqa: PLR0913  transformers' signature
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001  the forest is the mask
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **options: Any,  # noqa: ANN401  transformers' signature
+) -> tuple[Tensor, None]:
+    """Answer transformers' attention interface: (1, H, N, K) in, (1, N, H, K) out."""
+    forest = options.get(FOREST_KEY)
+    unsupported = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    if dropout:
+        unsupported.append("attention dropout")
+    if not getattr(module, "is_causal", True):
+        unsupported.append("attention to later tokens")
+    if not isinstance(forest, Forest) or unsupported:
+        raise ModelError(
+            "E-ENG-008",
+            "this architecture cannot attend over packed segments",
+            got=", ".join(unsupported) or "an attention layer that was not handed the segments",
+            allowed="decoders that attend through transformers' attention interface",
+            fix="load_model(folder, attention='plain')",
+        )
+    output_1HNK = attend_forest(
+        query,
+        key,
+        value,
+        forest,
+        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        sliding_window=sliding_window,
+    )
+    return output_1HNK.transpose(1, 2), None
+
+
+def register() -> None:
+    """Make the attention known to transformers under :data:`ATTENTION_NAME`; safe to repeat."""
+    AttentionInterface.register(ATTENTION_NAME, _forest_attention)
+    AttentionMaskInterface.register(ATTENTION_NAME, lambda *_args, **_options: None)

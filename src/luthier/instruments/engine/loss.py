@@ -1,0 +1,206 @@
+"""Log-probabilities and loss without the logits of the batch.
+
+The head runs only at positions that predict a trained token, in chunks. Where the head is frozen, the gradient to the
+hidden states is known as soon as a chunk's logits are, so it is kept in their place and the backward pass only scales
+it. Where the head is trained, the backward pass computes each chunk's logits again.
+
+Every objective is a function of these log-probabilities, so all share this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+CHUNK_BYTES = 32 * 2**20  # of float32 logits: small enough to stay near the caches, large enough for full speed
+
+
+@dataclass(frozen=True)
+class HeadForm:
+    """How a head turns products into logits: scaled, then softly capped.
+
+    Attributes:
+        scale: Factor on the products (Granite divides, Cohere multiplies).
+        softcap: Bound on logits by ``softcap * tanh(logits / softcap)`` (Gemma); None leaves them.
+    """
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+PLAIN = HeadForm()
+
+
+def choose_chunk_tokens(vocabulary: int) -> int:
+    """Return how many positions' logits are held at once.
+
+    Args:
+        vocabulary: Width of the head.
+    """
+    return max(16, CHUNK_BYTES // (4 * vocabulary))
+
+
+def compute_logits(hidden_MD: Tensor, head_weight_VD: Tensor, form: HeadForm = PLAIN) -> Tensor:
+    """Compute logits in float32 or better.
+
+    Args:
+        hidden_MD: Last hidden states.
+        head_weight_VD: The head.
+        form: Scale and soft cap.
+
+    Returns:
+        Logits.
+
+    Shapes:
+        M positions, D model width, V vocabulary; the result is (M, V).
+    """
+    logits_MV = linear(hidden_MD.to(head_weight_VD.dtype), head_weight_VD)
+    logits_MV = logits_MV if logits_MV.dtype == torch.float64 else logits_MV.float()
+    if form.scale != 1.0:
+        logits_MV = logits_MV * form.scale
+    if form.softcap is not None:
+        logits_MV = torch.tanh(logits_MV / form.softcap) * form.softcap
+    return logits_MV
+
+
+def chunked_logps(
+    hidden_MD: Tensor,
+    head_weight_VD: Tensor,
+    target_ids_M: Tensor,
+    *,
+    chunk_tokens: int | None = None,
+    form: HeadForm = PLAIN,
+) -> Tensor:
+    """Compute the log-probability of each target, chunk by chunk.
+
+    Args:
+        hidden_MD: Hidden states at the positions that predict.
+        head_weight_VD: The head's weight, frozen or trained.
+        target_ids_M: Tokens to be predicted.
+        chunk_tokens: Positions whose logits exist at once; None takes a size that fits caches.
+        form: Scale and soft cap of the head.
+
+    Returns:
+        Log-probabilities, differentiable once in the hidden states and in the head.
+
+    Shapes:
+        M targets, D model width, V vocabulary; the result is (M,).
+
+    Units:
+        Nats.
+
+    Numerics:
+        Softmax in float32 (float64 where the inputs are), whatever precision the products run in.
+    """
+    chunk = chunk_tokens or choose_chunk_tokens(head_weight_VD.shape[0])
+    device = hidden_MD.device.type
+    if torch.is_autocast_enabled(device):
+        head_weight_VD = head_weight_VD.to(torch.get_autocast_dtype(device))
+    logps_M: Tensor = _ChunkedLogps.apply(hidden_MD, head_weight_VD, target_ids_M, chunk, form)  # type: ignore[no-untyped-call]
+    return logps_M
+
+
+def chunked_nll(
+    hidden_MD: Tensor,
+    head_weight_VD: Tensor,
+    target_ids_M: Tensor,
+    weights_M: Tensor,
+    chunk_tokens: int | None = None,
+    *,
+    form: HeadForm = PLAIN,
+) -> tuple[Tensor, Tensor]:
+    """Sum the weighted negative log-probabilities of the targets.
+
+    Args:
+        hidden_MD: Hidden states at the positions that predict.
+        head_weight_VD: The head's weight, frozen or trained.
+        target_ids_M: Tokens to be predicted.
+        weights_M: Weight of each target's loss.
+        chunk_tokens: Positions whose logits exist at once; None takes a size that fits caches.
+        form: Scale and soft cap of the head.
+
+    Returns:
+        The sum of weighted losses, and the sum of weights. A step divides once, by the sum over all its packs.
+
+    Shapes:
+        M targets, D model width, V vocabulary; both results are scalars.
+
+    Units:
+        Nats.
+    """
+    logps_M = chunked_logps(hidden_MD, head_weight_VD, target_ids_M, chunk_tokens=chunk_tokens, form=form)
+    return -(logps_M * weights_M.to(logps_M.dtype)).sum(), weights_M.sum()
+
+
+def _chunk_logps(hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities of the targets and of the whole vocabulary's logits, shifted: ``log_softmax``."""
+    log_softmax_MV = torch.log_softmax(compute_logits(hidden_MD, weight_VD, form), dim=-1)
+    return log_softmax_MV.gather(1, target_ids_M[:, None])[:, 0], log_softmax_MV
+
+
+def _logits_gradient(
+    hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm
+) -> tuple[Tensor, Tensor]:
+    """Return the targets' log-probabilities and their gradient to the products of hidden state and head."""
+    logits_MV = compute_logits(hidden_MD, weight_VD, form)
+    normaliser_M = torch.logsumexp(logits_MV, dim=-1)
+    target_logits_M1 = logits_MV.gather(1, target_ids_M[:, None])
+    logps_M = target_logits_M1[:, 0] - normaliser_M
+    slope_MV = None if form.softcap is None else 1.0 - (logits_MV / form.softcap) ** 2
+    gradient_MV = logits_MV.sub_(normaliser_M[:, None]).exp_().neg_()
+    gradient_MV.scatter_add_(1, target_ids_M[:, None], torch.ones_like(target_logits_M1))
+    if slope_MV is not None:
+        gradient_MV.mul_(slope_MV)
+    if form.scale != 1.0:
+        gradient_MV.mul_(form.scale)
+    return logps_M, gradient_MV
+
+
+class _ChunkedLogps(torch.autograd.Function):
+    """Log-probabilities whose logits exist one chunk at a time, in both passes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401  autograd's context
+        hidden_MD: Tensor,
+        weight_VD: Tensor,
+        target_ids_M: Tensor,
+        chunk: int,
+        form: HeadForm,
+    ) -> Tensor:
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        keeps_gradient = needs_hidden and not needs_weight
+        logps, gradients = [], []
+        for hidden_CD, target_ids_C in zip(hidden_MD.split(chunk), target_ids_M.split(chunk), strict=True):
+            if keeps_gradient:
+                logps_C, gradient_CV = _logits_gradient(hidden_CD, weight_VD, target_ids_C, form)
+                gradients.append(gradient_CV.to(weight_VD.dtype) @ weight_VD)
+            else:
+                logps_C, _ = _chunk_logps(hidden_CD, weight_VD, target_ids_C, form)
+            logps.append(logps_C)
+        ctx.keeps_gradient, ctx.chunk, ctx.form, ctx.hidden_dtype = keeps_gradient, chunk, form, hidden_MD.dtype
+        if keeps_gradient:
+            ctx.save_for_backward(torch.cat(gradients))
+        else:
+            ctx.save_for_backward(hidden_MD, weight_VD, target_ids_M)
+        return torch.cat(logps)
+
+    @staticmethod
+    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's context
+        if ctx.keeps_gradient:
+            (gradient_MD,) = ctx.saved_tensors
+            return (gradient_MD * grad_M[:, None]).to(ctx.hidden_dtype), None, None, None, None
+        hidden_MD, weight_VD, target_ids_M = ctx.saved_tensors
+        grad_hidden, grad_weight_VD = [], torch.zeros_like(weight_VD)
+        for hidden_CD, target_ids_C, grad_C in zip(
+            hidden_MD.split(ctx.chunk), target_ids_M.split(ctx.chunk), grad_M.split(ctx.chunk), strict=True
+        ):
+            _, gradient_CV = _logits_gradient(hidden_CD, weight_VD, target_ids_C, ctx.form)
+            gradient_CV = gradient_CV.mul_(grad_C[:, None]).to(weight_VD.dtype)
+            grad_hidden.append(gradient_CV @ weight_VD)
+            grad_weight_VD.addmm_(gradient_CV.T, hidden_CD.to(weight_VD.dtype))
+        return torch.cat(grad_hidden).to(hidden_MD.dtype), grad_weight_VD, None, None, None

@@ -1,0 +1,1 @@
+"""Full tuning: every weight of the base is trained."""

@@ -1,0 +1,1 @@
+"""LoRA: two thin matrices beside each linear layer, trained while the base stays."""

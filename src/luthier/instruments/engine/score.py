@@ -1,0 +1,111 @@
+"""Score rows: the log-probability of every token that has a weight, and what the model preferred instead.
+
+Rows that share a beginning share its computation, as in training; each row's scores are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.instruments.engine.load import LoadedModel
+from luthier.instruments.engine.loss import choose_chunk_tokens, compute_logits
+from luthier.instruments.engine.packing import PackedBatch
+
+if TYPE_CHECKING:
+    from luthier.instruments.text.encode import EncodedRow
+
+
+@dataclass(frozen=True)
+class ProbeScores:
+    """What a model thinks of one row's weighted tokens.
+
+    Attributes:
+        logps_M: Log-probability of each.
+        best_ids_M: The token that the model would have written there.
+        gaps_M: How far the best token's log-probability lies above the second's.
+
+    Shapes:
+        M weighted tokens of the row, in order.
+
+    Units:
+        Nats.
+    """
+
+    logps_M: np.ndarray
+    best_ids_M: np.ndarray
+    gaps_M: np.ndarray
+
+
+def score_rows(loaded: LoadedModel, rows: Sequence[EncodedRow], *, pack_tokens: int) -> list[np.ndarray]:
+    """Score every token whose weight is above zero.
+
+    Args:
+        loaded: The model, adapter included where one is on.
+        rows: Rows; weights only choose what is scored.
+        pack_tokens: Bound on the tokens of a pass.
+
+    Returns:
+        For each row, in the order given, log-probabilities of its weighted tokens as float64.
+
+    Units:
+        Nats.
+    """
+    return [scores.logps_M for scores in score_probes(loaded, rows, pack_tokens=pack_tokens)]
+
+
+@torch.no_grad()
+def score_probes(loaded: LoadedModel, rows: Sequence[EncodedRow], *, pack_tokens: int) -> list[ProbeScores]:
+    """Score weighted tokens and note the best token and its lead, as parity certificates need.
+
+    Args:
+        loaded: The model, adapter included where one is on.
+        rows: Rows; weights only choose what is scored.
+        pack_tokens: Bound on the tokens of a pass.
+
+    Returns:
+        Scores of each row, in the order given.
+    """
+    was_training = loaded.model.training
+    loaded.model.eval()
+    scores: dict[int, ProbeScores] = {}
+    try:
+        for batch in loaded.pack(rows, pack_tokens=pack_tokens, merge_targets=False):
+            scores.update(_score_pack(loaded, batch))
+    finally:
+        loaded.model.train(was_training)
+    nothing = ProbeScores(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0))
+    return [scores.get(index, nothing) for index in range(len(rows))]
+
+
+def _score_pack(loaded: LoadedModel, batch: PackedBatch) -> dict[int, ProbeScores]:
+    hidden_MD = loaded.target_hidden(batch)
+    weight_VD = loaded.head_weight_VD
+    chunk = choose_chunk_tokens(weight_VD.shape[0])
+    parts = []
+    for hidden_CD, targets_C in zip(hidden_MD.split(chunk), batch.target_ids_M.split(chunk), strict=True):
+        logits_CV = compute_logits(hidden_CD, weight_VD, loaded.head_form)
+        best_C2, ids_C2 = logits_CV.topk(2, dim=-1)
+        logps_C = logits_CV.gather(1, targets_C[:, None])[:, 0] - torch.logsumexp(logits_CV, dim=-1)
+        parts.append((logps_C, ids_C2[:, 0], best_C2[:, 0] - best_C2[:, 1]))
+    if not parts:
+        return {}
+    logps_M, best_M, gaps_M = (_to_numpy(torch.cat(column)) for column in zip(*parts, strict=True))
+    owners_M = batch.row_of_target_M.numpy(force=True)
+    return {
+        int(row): ProbeScores(
+            logps_M[owners_M == row].astype(np.float64),
+            best_M[owners_M == row],
+            gaps_M[owners_M == row].astype(np.float64),
+        )
+        for row in np.unique(owners_M)
+    }
+
+
+def _to_numpy(values_M: Tensor) -> np.ndarray:
+    return values_M.numpy(force=True)
