@@ -13,12 +13,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
 from luthier.foundation.core.errors import ModelError
@@ -142,11 +145,14 @@ class LoadedModel:
             self.config._attn_implementation = before
 
     def checkpoint_layers(self, *, enabled: bool) -> None:
-        """Switch recomputation of each decoder block in the backward pass: less memory, a third more work."""
-        if enabled:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        else:
-            self.model.gradient_checkpointing_disable()
+        """Switch recomputation of each decoder block in the backward pass: less memory, a third more work.
+
+        It takes effect while the model is in training mode.
+        """
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.gradient_checkpointing = enabled
+                module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
 
 def load_model(

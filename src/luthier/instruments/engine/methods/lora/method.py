@@ -103,7 +103,7 @@ class LoraMethod:
                 needs=f"base {trained_on[:12]} ({fields.get('base_model_name_or_path') or 'unnamed'})",
                 fix="name the base that the adapter was trained on",
             )
-        known = LoraConfig.__dataclass_fields__
+        known = LoraConfig.__dataclass_fields__.keys() - {"base_model_name_or_path"}
         peft_config = LoraConfig(**{name: value for name, value in fields.items() if name in known})
         self._attach(loaded, peft_config)
         self.load_state(loaded, state)
