@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A sha256 in 64 lower-case hexadecimal digits."""
 
 CHUNK_BYTES = 1 << 20
+GREATEST_INTEGER = 2**53
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401  any JSON value
@@ -25,6 +27,19 @@ def canonical_json(value: Any) -> bytes:  # noqa: ANN401  any JSON value
         RFC 8785, JSON Canonicalization Scheme.
     """
     return rfc8785.dumps(value)
+
+
+def parse_canonical_json(text: str | bytes) -> Any:  # noqa: ANN401  any JSON value
+    """Read canonical JSON back so that writing it again gives the same bytes.
+
+    A double from 2**53 on has no decimal point in canonical form; as an integer it would be another number.
+    """
+    return json.loads(text, parse_int=_parse_number)
+
+
+def _parse_number(digits: str) -> int | float:
+    number = int(digits)
+    return number if abs(number) < GREATEST_INTEGER else float(digits)
 
 
 def sha256_bytes(data: bytes) -> str:

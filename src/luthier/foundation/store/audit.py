@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import select
 
 from luthier.foundation.core.clock import Clock
-from luthier.foundation.core.hashing import canonical_json, sha256_json
+from luthier.foundation.core.hashing import canonical_json, parse_canonical_json, sha256_json
 from luthier.foundation.store import tables
 from luthier.foundation.store.database import Database
 
@@ -52,7 +51,10 @@ class AuditLog:
         """List all entries in order."""
         with self._database.read() as connection:
             rows = connection.execute(select(tables.audit).order_by(tables.audit.c.seq)).all()
-        return [AuditEntry(row.seq, row.time, row.action, json.loads(row.facts), row.prev, row.hash) for row in rows]
+        return [
+            AuditEntry(row.seq, row.time, row.action, parse_canonical_json(row.facts), row.prev, row.hash)
+            for row in rows
+        ]
 
     def find_break(self) -> int | None:
         """Return the number of the first entry that does not fit the chain, or None where all do."""

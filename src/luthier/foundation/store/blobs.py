@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,11 +14,12 @@ from rfc8785 import CanonicalizationError
 
 from luthier.foundation.core.errors import StoreError
 from luthier.foundation.core.files import REAL, TEMPORARY_PREFIX, FileSystem, disk_errors
-from luthier.foundation.core.hashing import CHUNK_BYTES, canonical_json, sha256_bytes, sha256_file
+from luthier.foundation.core.hashing import CHUNK_BYTES, canonical_json, parse_canonical_json, sha256_bytes, sha256_file
 from luthier.foundation.schema.rows import Row
 
 DIGEST_LENGTH: Final = 64
 PREFIX_LENGTH: Final = 2
+LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")
 
 
 class FolderBlobs:
@@ -86,7 +87,7 @@ class FolderBlobs:
 
     def get_lines(self, digest: str) -> Iterator[dict[str, Any]]:
         """Read back what ``put_lines`` stored; the blob is verified before the first line."""
-        return map(json.loads, self._iterate_lines(self.path(digest)))
+        return map(parse_canonical_json, self._iterate_lines(self.path(digest)))
 
     def put_rows(self, rows: Iterable[Row]) -> str:
         """Store rows, one a line; what equals its default is left out, so lines are short."""
@@ -94,7 +95,7 @@ class FolderBlobs:
 
     def get_rows(self, digest: str) -> Iterator[Row]:
         """Read rows back; the blob is verified before the first row."""
-        return map(Row.model_validate_json, self._iterate_lines(self.path(digest)))
+        return map(_parse_row, self._iterate_lines(self.path(digest)))
 
     def iterate_digests(self) -> Iterator[str]:
         """Yield the digest of every blob that is there."""
@@ -180,6 +181,12 @@ def dump_row(row: Row) -> dict[str, Any]:
     if not row.fields:
         dumped.pop("fields", None)
     return dumped
+
+
+def _parse_row(line: bytes) -> Row:
+    if LONG_NUMBER.search(line):
+        return Row.model_validate(parse_canonical_json(line))
+    return Row.model_validate_json(line)
 
 
 def _read_chunks(path: Path) -> Iterator[bytes]:

@@ -21,6 +21,8 @@ from luthier.foundation.store import tables
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 BUSY_TRIES: Final = 3
+WAL_TRIES: Final = 50
+WAL_PAUSE_SECONDS: Final = 0.02
 VERSION_KEY: Final = "workspace_version"
 
 UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {}
@@ -146,7 +148,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as error:
+        except (DatabaseError, sqlite3.DatabaseError) as error:  # the latter while the driver connects
             place = str(self._file or self._engine.url.database)
             raise _describe(error, place) from error
 
@@ -172,26 +174,26 @@ def _switch_to_wal(engine: Engine) -> None:
     connection = engine.raw_connection()
     try:
         cursor = connection.cursor()
-        for attempt in range(50):
+        for attempt in range(WAL_TRIES):
             try:
                 cursor.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == 49:
-                    raise OperationalError("PRAGMA journal_mode", None, error) from error
-                time.sleep(0.02)
-            except sqlite3.DatabaseError as error:
-                raise DatabaseError("PRAGMA journal_mode", None, error) from error
+                if _sqlite_code(error) != sqlite3.SQLITE_BUSY or attempt == WAL_TRIES - 1:
+                    raise
+                time.sleep(WAL_PAUSE_SECONDS)
             else:
                 return
     finally:
         connection.close()
 
 
-def _sqlite_code(error: DatabaseError) -> int:
-    return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF
+def _sqlite_code(error: DatabaseError | sqlite3.DatabaseError) -> int:
+    cause = error.orig if isinstance(error, DatabaseError) else error
+    return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _describe(error: DatabaseError, place: str) -> StoreError:
+def _describe(error: DatabaseError | sqlite3.DatabaseError, place: str) -> StoreError:
+    got = str(error.orig if isinstance(error, DatabaseError) else error)
     code = _sqlite_code(error)
     if code in _FULL:
         return StoreError(
@@ -205,7 +207,7 @@ def _describe(error: DatabaseError, place: str) -> StoreError:
         return StoreError(
             "E-STO-005",
             "the workspace's database is damaged",
-            got=str(error.orig),
+            got=got,
             origin=place,
             allowed="a database as luthier wrote it",
             fix=f"mv {place} {place}.damaged",
@@ -213,7 +215,7 @@ def _describe(error: DatabaseError, place: str) -> StoreError:
     return StoreError(
         "E-STO-007",
         "the workspace's database cannot be used now",
-        got=str(error.orig),
+        got=got,
         origin=place,
         allowed="a database file that can be read and written",
         fix=f"ls -l {place}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from luthier.foundation.core.clock import Clock
 from luthier.foundation.core.errors import StoreError
-from luthier.foundation.core.hashing import canonical_json, sha256_json
+from luthier.foundation.core.hashing import canonical_json, parse_canonical_json, sha256_json
 from luthier.foundation.core.log import get_logger
 from luthier.foundation.schema.noun import Record
 from luthier.foundation.store import tables
@@ -182,7 +181,7 @@ class RecordStore:
     def _load(self, row: Row[Any]) -> AnyRecord:
         identity, witness, actual = {}, {}, "unreadable"
         try:
-            identity, witness = json.loads(row.identity), json.loads(row.witness)
+            identity, witness = parse_canonical_json(row.identity), parse_canonical_json(row.witness)
             actual = sha256_json({"kind": row.kind, "schema_version": row.schema_version, "identity": identity})
         except ValueError:
             LOGGER.warning("record %s is not JSON", row.digest[:12])
