@@ -67,6 +67,7 @@ class PlanWitness(Witness):
     num_tokens: int = 0
     num_trained_tokens: int = 0
     reasons: tuple[Reason, ...] = ()
+    seconds: float = 0.0
 
 
 class Plan(Record[PlanIdentity, PlanWitness]):

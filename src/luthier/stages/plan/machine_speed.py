@@ -1,0 +1,57 @@
+"""How fast this machine multiplies matrices, asked of the engine in a process of its own.
+
+Planning itself never loads torch; the child does, measures for half a second, prints one line and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Final, Literal
+
+from luthier.foundation.core.errors import EnvironmentLacks
+from luthier.foundation.schema.noun import Noun
+
+MODULE: Final = "luthier.instruments.engine.precision"
+TIMEOUT_SECONDS: Final = 120
+
+
+class MachineSpeed(Noun):
+    """Measured matrix-product rates.
+
+    Units:
+        1e9 floating-point operations a second.
+    """
+
+    fp32_gflops: float
+    bf16_gflops: float
+    best: Literal["fp32", "bf16"]
+
+    def rate(self, precision: str) -> float:
+        """Return the rate of one precision."""
+        return self.bf16_gflops if precision == "bf16" else self.fp32_gflops
+
+
+def measure_speed(*, interpreter: str = sys.executable) -> MachineSpeed:
+    """Measure in a child process.
+
+    Raises:
+        EnvironmentLacks: E-ENV-006 when the child cannot measure, for example because torch is broken.
+    """
+    command = [interpreter, "-m", MODULE]
+    done = subprocess.run(  # noqa: S603  our own interpreter and module
+        command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        reason = done.stderr.strip().splitlines()
+        raise EnvironmentLacks(
+            "E-ENV-006",
+            "the speed of this machine could not be measured",
+            got=reason[-1] if reason else f"exit status {done.returncode}",
+            needs="a working torch",
+            allowed="a fixed precision: plan.precision fp32 or bf16 skips nothing else",
+            fix="luthier doctor",
+        )
+    return MachineSpeed.model_validate(json.loads(lines[-1]))

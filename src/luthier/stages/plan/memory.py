@@ -1,0 +1,97 @@
+"""How much memory a run will take at its peak, part by part, before anything is loaded.
+
+Every part is arithmetic over the base's shape; the constants were fitted to measured peaks
+(`benchmarks/plan`, six configurations: full and LoRA, lengths 256 and 2,048, two sizes).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from luthier.foundation.core.errors import PlanError
+from luthier.foundation.schema.model import ModelShape
+
+PROCESS_BYTES: Final = 620 * 2**20  # interpreter with torch, transformers and peft imported
+FLOAT_BYTES: Final = {"fp32": 4, "bf16": 2}
+OPTIMIZER_BYTES: Final = 4 + 8  # a gradient and Adam's two moments, float32, for each trained parameter
+LOSS_CHUNK_BYTES: Final = 3 * 32 * 2**20  # logits of one chunk with their softmax and gradient
+SAVED_FACTOR: Final = 1.15  # allocator's slack over what autograd saves
+
+
+def estimate_memory(
+    shape: ModelShape,
+    *,
+    trainable: int,
+    precision: str,
+    pack_tokens: int,
+    recomputes: bool,
+) -> dict[str, int]:
+    """Estimate the peak by parts.
+
+    Args:
+        shape: The base's dimensions.
+        trainable: Parameters that get gradients.
+        precision: What products are computed in; weights are held in float32 all the same.
+        pack_tokens: Tokens computed at once.
+        recomputes: Whether blocks are computed again in the backward pass.
+
+    Returns:
+        Bytes by part: process, weights, adapter, optimizer, activations, loss.
+    """
+    is_full = trainable >= shape.num_parameters
+    weights = 4 * shape.num_parameters
+    copies = 0 if precision == "fp32" else 2 * shape.num_parameters
+    blocks = 1 if recomputes else shape.num_layers
+    activations = pack_tokens * blocks * count_saved_bytes(shape, precision=precision)
+    activations += pack_tokens * shape.width * 4 * (shape.num_layers + 4) * recomputes
+    head = shape.vocabulary * shape.width * 4 if is_full else 0
+    return {
+        "process": PROCESS_BYTES,
+        "weights": weights + copies,
+        "adapter": 0 if is_full else 4 * trainable,
+        "optimizer": OPTIMIZER_BYTES * trainable,
+        "activations": int(SAVED_FACTOR * activations),
+        "loss": LOSS_CHUNK_BYTES + head,
+    }
+
+
+def count_saved_bytes(shape: ModelShape, *, precision: str) -> int:
+    """Count what autograd keeps of one token in one block, in bytes.
+
+    Two norms keep their inputs in float32; queries, keys, values, the attention's output, the gate and up products,
+    their activation and the down projection's input are kept in the products' precision.
+    """
+    small = FLOAT_BYTES[precision]
+    heads = shape.head_width * (2 * shape.num_heads + 2 * shape.num_key_value_heads)
+    experts = max(shape.experts_per_token, 1)
+    return 4 * 4 * shape.width + small * (3 * shape.width + 2 * heads + 4 * experts * shape.feed_forward)
+
+
+def explain_over_budget(
+    parts: dict[str, int], *, limit: tuple[int, str], alternatives: dict[str, dict[str, int]]
+) -> PlanError:
+    """Say that a run does not fit, naming the cheapest change that does.
+
+    Args:
+        parts: The estimate.
+        limit: Bytes that may be used, and where that limit comes from.
+        alternatives: Estimates by the setting that would give them, cheapest first.
+
+    Returns:
+        E-PLN-001, to be raised.
+    """
+    needed = sum(parts.values())
+    limit_bytes, limit_origin = limit
+    fits = next((change for change, other in alternatives.items() if sum(other.values()) <= limit_bytes), "")
+    smallest = min((sum(other.values()) for other in alternatives.values()), default=needed)
+    largest = max(parts, key=lambda name: parts[name])
+    return PlanError(
+        "E-PLN-001",
+        "the run does not fit the memory",
+        got=f"{needed / 2**30:.2f} GiB at the peak, most of it {largest} ({parts[largest] / 2**30:.2f} GiB)",
+        needs=f"at most {limit_bytes / 2**30:.2f} GiB",
+        origin=limit_origin,
+        allowed="any of: " + ", ".join(alternatives),
+        fix=f"--set {fits}" if fits else f"a smaller base, or a machine with {smallest / 2**30:.2f} GiB free",
+        field="plan.memory_limit",
+    )

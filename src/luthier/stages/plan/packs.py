@@ -1,0 +1,76 @@
+"""How many tokens are computed at once, and whether blocks are recomputed: the largest pack that fits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from luthier.foundation.schema.model import ModelShape
+from luthier.foundation.schema.noun import Noun
+from luthier.foundation.schema.plan import Reason
+from luthier.stages.plan.memory import estimate_memory, explain_over_budget
+
+LARGEST_PACK: Final = 8192  # beyond this a pack wins no speed on a processor, and its memory grows on
+COMFORT: Final = 0.8  # share of the limit that a pack may fill before packs get smaller
+
+
+class PackChoice(Noun):
+    """One way to compute a step, with its memory by parts."""
+
+    pack_tokens: int
+    recomputes: bool
+    parts: dict[str, int]
+    reason: Reason
+
+
+def choose_pack(
+    shape: ModelShape, *, trainable: int, precision: str, longest: int, batch_tokens: int, limit: tuple[int, str]
+) -> PackChoice:
+    """Choose pack size and recomputation.
+
+    Packs never change a gradient, so this trades memory against speed alone: first the largest pack that fills at
+    most 80 % of the limit, down to the longest row; then, only where that does not fit, recomputation.
+
+    Args:
+        shape: The base's dimensions.
+        trainable: Parameters that get gradients.
+        precision: What products are computed in.
+        longest: Tokens of the longest row, which must fit whole.
+        batch_tokens: Tokens of a step; a larger pack has no use.
+        limit: Bytes that may be used, and where that limit comes from.
+
+    Raises:
+        PlanError: E-PLN-001 when nothing fits.
+    """
+
+    def parts(pack_tokens: int, *, recomputes: bool) -> dict[str, int]:
+        return estimate_memory(
+            shape, trainable=trainable, precision=precision, pack_tokens=pack_tokens, recomputes=recomputes
+        )
+
+    largest = max(longest, min(batch_tokens, LARGEST_PACK))
+    sizes = [largest]
+    while sizes[-1] > longest:
+        sizes.append(max(longest, sizes[-1] // 2))
+    for recomputes in (False, True):
+        for size in sizes:
+            found = parts(size, recomputes=recomputes)
+            if sum(found.values()) <= COMFORT * limit[0] or (size == longest and sum(found.values()) <= limit[0]):
+                why = f"{size} tokens at once need {sum(found.values()) / 2**30:.2f} of {limit[0] / 2**30:.2f} GiB"
+                why += ", blocks recomputed in the backward pass" if recomputes else ""
+                reason = Reason(field="plan.pack_tokens", value=str(size), reason=why)
+                return PackChoice(pack_tokens=size, recomputes=recomputes, parts=found, reason=reason)
+    changes = {f"train.max_length={size}": parts(size, recomputes=True) for size in _halve(longest)}
+    if trainable >= shape.num_parameters:
+        adapter = estimate_memory(
+            shape, trainable=trainable // 100, precision=precision, pack_tokens=longest, recomputes=True
+        )
+        changes["train.method=lora"] = adapter
+    raise explain_over_budget(parts(longest, recomputes=True), limit=limit, alternatives=changes)
+
+
+def _halve(length: int) -> list[int]:
+    found = []
+    while length > 64:
+        length //= 2
+        found.append(length)
+    return found
