@@ -20,12 +20,13 @@ class SourceRead(Noun):
 
 
 class WaterfallStep(Noun):
-    """What one operator did: rows in, rows out, and why the others went."""
+    """What one operator did: rows in, rows out, and why the others went; flagged rows went on as they were."""
 
     operator: str
     rows_in: int
     rows_out: int
     changed: int = 0
+    flagged: int = 0
     dropped: int = 0
     reasons: dict[str, int] = {}
 

@@ -1,0 +1,1 @@
+"""Drop training rows that hold what an evaluation set asks."""

@@ -1,0 +1,46 @@
+"""Keep one row of each cluster of exact duplicates, the best by a rule that does not look at the order of rows."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from luthier.foundation.schema.rows import Row
+from luthier.stages.data.operators.dedupe.config import Config
+from luthier.stages.data.outcomes import Dropped, HeldOut, Kept, Outcome
+from luthier.stages.data.texts import content_key, iterate_messages
+
+
+class DedupeOperator:
+    """See ``Config``. The best of a cluster has most further columns, then the longest text, then the least digest."""
+
+    def apply(self, rows: Sequence[Row], config: Config, held_out: HeldOut) -> Iterator[Outcome]:  # noqa: ARG002
+        """Yield each cluster's best row as kept, the others as dropped in its favour."""
+        keys = [content_key(row, exact=config.match == "exact") for row in rows]
+        clusters: defaultdict[str, list[int]] = defaultdict(list)
+        for index, key in enumerate(keys):
+            clusters[key].append(index)
+        best = {
+            key: members[0] if len(members) == 1 else min(members, key=lambda index: rank_row(rows[index]))
+            for key, members in clusters.items()
+        }
+        for index, (row, key) in enumerate(zip(rows, keys, strict=True)):
+            if best[key] == index:
+                yield Kept(row)
+            else:
+                kept = rows[best[key]]
+                yield Dropped(
+                    row, ("duplicate",), {"kept": kept.id, "kept_at": str(kept.origin), "cluster": len(clusters[key])}
+                )
+
+
+def rank_row(row: Row) -> tuple[int, int, str]:
+    """Return what the best row of a cluster has least of; rows of equal content rank equal."""
+    columns = {name: value for name, value in row.fields.items() if value not in (None, "", [], {})}
+    length = len(row.text) + sum(len(message.text) for message in iterate_messages(row))
+    tie = content_key(row, exact=True) + json.dumps(columns, sort_keys=True, default=str)
+    return -len(columns), -length, tie
+
+
+PLUGIN = DedupeOperator()

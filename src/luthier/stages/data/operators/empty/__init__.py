@@ -1,0 +1,1 @@
+"""Drop rows that say nothing."""

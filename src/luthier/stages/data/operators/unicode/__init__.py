@@ -1,0 +1,1 @@
+"""Take hidden and odd characters out of all texts."""

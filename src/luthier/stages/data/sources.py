@@ -1,0 +1,173 @@
+"""Read everything that a data section names: sources into one list of rows, evaluation sets by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.foundation.core.errors import DataError, Problem, RecipeError
+from luthier.foundation.core.hashing import sha256_file
+from luthier.foundation.recipe.paths import resolve_path
+from luthier.foundation.schema.dataset import SourceRead
+from luthier.foundation.schema.rows import Row
+from luthier.foundation.schema.sections import DataSection, Source
+from luthier.stages.data.readers.source import Reading, read_rows
+from luthier.stages.data.split import SPLIT_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One source with the file that it means on this machine.
+
+    Attributes:
+        source: As the recipe says.
+        path: Where the file lies here.
+        name: What rows call it: the file's name, so that a data set does not depend on the folder.
+    """
+
+    source: Source
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRows:
+    """One source as it was read."""
+
+    read: SourceRead
+    rows: list[Row]
+
+
+def locate_sources(section: DataSection, base_folder: Path) -> tuple[Place, ...]:
+    """Find the files of all sources.
+
+    Raises:
+        DataError: E-DAT-010 where the section names none.
+        EnvironmentLacks: E-ENV-002 for a variable that is not set.
+        RecipeError: E-REC-010 for what this version does not do.
+    """
+    if not section.sources:
+        raise DataError(
+            "E-DAT-010",
+            "the recipe names no source",
+            got="data.sources is empty",
+            fix="data: {sources: [{path: data/train.jsonl}]}",
+            field="data.sources",
+        )
+    if section.select is not None:
+        raise _not_built("data.select", section.select.type, "leave out data.select")
+    weighted = next((source for source in section.sources if source.weight != 1), None)
+    if weighted is not None:
+        raise _not_built("data.sources.weight", str(weighted.weight), "weight: 1, or repeat the source's rows")
+    names: list[str] = []
+    places: list[Place] = []
+    for source in section.sources:
+        path = resolve_path(source.path, base_folder, os.environ)
+        names.append(path.name)
+        repeated = names.count(path.name)
+        places.append(Place(source, path, path.name if repeated == 1 else f"{path.name} ({repeated})"))
+    return tuple(places)
+
+
+def locate_evaluation(section: DataSection, base_folder: Path) -> dict[str, Place]:
+    """Find the files of the evaluation sets by name.
+
+    Raises:
+        DataError: E-DAT-014 for a name that a split of the sources has.
+        EnvironmentLacks: E-ENV-002 for a variable that is not set.
+    """
+    places: dict[str, Place] = {}
+    for name, given in section.evaluation.items():
+        fraction = 1.0 if name == "train" else getattr(section.split, name, 0.0)
+        if name in SPLIT_NAMES and fraction > 0:
+            raise DataError(
+                "E-DAT-014",
+                f"the evaluation set {name!r} has the name of a split that is cut from the sources",
+                got=name,
+                allowed="any other name",
+                fix=f"data.split.{name}: 0" if name != "train" else "rename the evaluation set",
+                field=f"data.evaluation.{name}",
+            )
+        source = Source(path=given) if isinstance(given, str) else given
+        path = resolve_path(source.path, base_folder, os.environ)
+        places[name] = Place(source, path, path.name)
+    return places
+
+
+def read_place(place: Place, on_row: Callable[[], None] | None = None) -> SourceRows:
+    """Read one file.
+
+    Raises:
+        DataError: For the file as a whole, or with one problem a bad row.
+    """
+    source = place.source
+    reading = Reading(place.path, source.format, source.form, source.columns, place.name)
+    result = read_rows(reading, on_row)
+    result.raise_problems()
+    read = SourceRead(
+        digest=digest_file(place.path),
+        format=result.format,
+        form=result.form,
+        num_rows=len(result.rows),
+        license=source.license,
+        basis=source.basis,
+    )
+    return SourceRows(read, result.rows)
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a source's bytes.
+
+    Raises:
+        DataError: E-DAT-001 where it cannot be read.
+    """
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise DataError(
+            "E-DAT-001",
+            "a source must be a file that can be read",
+            got=str(path),
+            allowed="a JSONL or JSON file, plain, .gz or .zst",
+            fix="check the path: it is relative to the recipe",
+        ) from error
+
+
+def read_all(places: Mapping[str, Place], on_row: Callable[[], None]) -> dict[str, SourceRows]:
+    """Read several files and collect what is wrong with all of them.
+
+    Raises:
+        DataError: The problems of every file.
+    """
+    read: dict[str, SourceRows] = {}
+    problems: list[Problem] = []
+    for key, place in places.items():
+        try:
+            read[key] = read_place(place, on_row)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.collect(problems)
+    return read
+
+
+def make_ids_unique(rows: list[Row]) -> list[Row]:
+    """Give a row whose id is taken a new one that names its file and line; the first keeps the id."""
+    taken: set[str] = set()
+    unique: list[Row] = []
+    for row in rows:
+        name = row.id
+        if name in taken:
+            name = f"{row.id}@{row.origin.file}-{row.origin.line}"
+            row = row.model_copy(update={"id": name})
+        taken.add(name)
+        unique.append(row)
+    return unique
+
+
+def _not_built(field: str, got: str, fix: str) -> RecipeError:
+    return RecipeError(
+        "E-REC-010", f"'{field}' is not built in this version", got=got, allowed="its default", fix=fix, field=field
+    )

@@ -1,0 +1,139 @@
+"""Stage 1: read rows, clean them, part them, and keep the whole story."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from luthier.foundation.core.errors import DataError
+from luthier.foundation.schema.dataset import DatasetIdentity, DatasetVersion, DatasetWitness, RowSet, WaterfallStep
+from luthier.foundation.schema.protocols import Context
+from luthier.foundation.schema.rows import Row
+from luthier.foundation.schema.sections import DataSection
+from luthier.stages.data.ledger import write_ledger
+from luthier.stages.data.pipeline import Cleaned, apply_operators, resolve_operators
+from luthier.stages.data.report import format_waterfall
+from luthier.stages.data.sources import (
+    Place,
+    SourceRows,
+    digest_file,
+    locate_evaluation,
+    locate_sources,
+    make_ids_unique,
+    read_all,
+)
+from luthier.stages.data.split import BY_CONVERSATION, assign_groups, split_rows
+
+VERSION: Final = 1
+
+
+def run(section: DataSection, inputs: Mapping[str, Any], ctx: Context) -> DatasetVersion:  # noqa: ARG001  first stage
+    """Make the data set's record.
+
+    Args:
+        section: The recipe's data section.
+        inputs: Nothing; this is the first stage.
+        ctx: Blobs, clock, progress, seed.
+
+    Raises:
+        DataError: For files, rows, operators and splits that cannot be.
+        RecipeError: E-REC-010 for what this version does not do.
+    """
+    started = ctx.clock.monotonic()
+    places = locate_sources(section, ctx.base_folder)
+    evaluation_places = locate_evaluation(section, ctx.base_folder)
+    steps = resolve_operators(section.operators)
+    sources, evaluation = _read(places, evaluation_places, ctx)
+
+    rows = make_ids_unique(list(chain.from_iterable(source.rows for source in sources)))
+    rows = assign_groups(rows, section.split.by)
+    held_out = {name: _prepare_held_out(read.rows, section.split.by) for name, read in evaluation.items()}
+
+    cleaned = apply_operators(rows, steps, held_out)
+    waterfall = [_describe_reading(sources), *cleaned.waterfall]
+    _require_rows(cleaned, waterfall)
+    splits = {**split_rows(cleaned.rows, section.split, ctx.seed), **held_out}
+
+    identity = DatasetIdentity(
+        sources=tuple(source.read for source in [*sources, *evaluation.values()]),
+        waterfall=(*waterfall, _describe_split(cleaned.rows, splits)),
+        splits={name: RowSet(blob=ctx.blobs.put_rows(part), num_rows=len(part)) for name, part in splits.items()},
+        ledger=write_ledger(cleaned.entries, ctx.blobs),
+        operators=tuple(step.to_identity() for step in steps),
+    )
+    witness = DatasetWitness(
+        paths=_list_paths(places, evaluation_places), seconds=round(ctx.clock.monotonic() - started, 3)
+    )
+    return DatasetVersion(identity=identity, witness=witness)
+
+
+def fingerprint(section: DataSection, ctx: Context) -> dict[str, Any]:
+    """Return the section's fields as the cache key sees them: contents instead of paths, operators resolved.
+
+    Raises:
+        DataError: E-DAT-001 for a file that cannot be read.
+        EnvironmentLacks: E-ENV-002 for a variable that is not set.
+    """
+    return {
+        "sources": [_describe_place(place) for place in locate_sources(section, ctx.base_folder)],
+        "evaluation": {
+            name: _describe_place(place) for name, place in locate_evaluation(section, ctx.base_folder).items()
+        },
+        "operators": [step.to_identity() for step in resolve_operators(section.operators)],
+    }
+
+
+def refresh(record: DatasetVersion, section: DataSection, ctx: Context) -> DatasetVersion:
+    """Return a reused record with the paths where its files lie today."""
+    places = locate_sources(section, ctx.base_folder)
+    paths = _list_paths(places, locate_evaluation(section, ctx.base_folder))
+    return record.model_copy(update={"witness": record.witness.model_copy(update={"paths": paths})})
+
+
+def _read(
+    places: Sequence[Place], evaluation: Mapping[str, Place], ctx: Context
+) -> tuple[list[SourceRows], dict[str, SourceRows]]:
+    numbered = {f"source {number}": place for number, place in enumerate(places)}
+    named = {f"evaluation {name}": place for name, place in evaluation.items()}
+    with ctx.progress.task("data: reading", total=None, unit="rows") as task:
+        read = read_all({**numbered, **named}, task.advance)
+    return [read[key] for key in numbered], {name: read[f"evaluation {name}"] for name in evaluation}
+
+
+def _prepare_held_out(rows: list[Row], by: str) -> list[Row]:
+    """Give evaluation rows unique ids, and groups where they have the column; nothing else is changed."""
+    unique = make_ids_unique(rows)
+    has_groups = by != BY_CONVERSATION and all(row.fields.get(by) is not None for row in unique)
+    return assign_groups(unique, by) if has_groups else unique
+
+
+def _describe_reading(sources: Sequence[SourceRows]) -> WaterfallStep:
+    num_rows = sum(len(source.rows) for source in sources)
+    return WaterfallStep(operator="read", rows_in=num_rows, rows_out=num_rows)
+
+
+def _describe_split(rows: Sequence[Row], splits: Mapping[str, Sequence[Row]]) -> WaterfallStep:
+    sizes = {name: len(part) for name, part in splits.items()}
+    return WaterfallStep(operator="split", rows_in=len(rows), rows_out=len(rows), reasons=sizes)
+
+
+def _require_rows(cleaned: Cleaned, waterfall: Sequence[WaterfallStep]) -> None:
+    if not cleaned.rows:
+        raise DataError(
+            "E-DAT-011",
+            "the operators dropped every row",
+            got=format_waterfall(waterfall),
+            needs="at least one row for each split",
+            fix="take the operator that drops them out of data.operators, or mend the source",
+            field="data.operators",
+        )
+
+
+def _list_paths(places: Sequence[Place], evaluation: Mapping[str, Place]) -> tuple[str, ...]:
+    return tuple(str(place.path) for place in [*places, *evaluation.values()])
+
+
+def _describe_place(place: Place) -> dict[str, Any]:
+    declared = place.source.model_dump(mode="json", exclude={"path", "weight"})
+    return {"digest": digest_file(place.path), **declared}
