@@ -272,6 +272,46 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "`plan.memory_limit` is `auto` or a number with GiB, MiB, GB or MB.",
         "Write for example `plan: {memory_limit: 8 GiB}`.",
     ),
+    "E-TRN-001": Explanation(
+        "Loss is not a number",
+        "A step produced NaN or infinity. Its update was not applied, so the weights and every checkpoint are still good.",
+        "Lower `train.learning_rate`, or set `plan.precision: fp32`.",
+    ),
+    "E-TRN-002": Explanation(
+        "Loss diverged",
+        "For twenty steps in a row the smoothed loss was above that of the first steps and more than one nat above its own best: the model is unlearning, and more steps would not bring it back.",
+        "Lower `train.learning_rate` tenfold; `auto` takes a published fit.",
+    ),
+    "E-TRN-003": Explanation(
+        "Training interrupted",
+        "Ctrl-C or SIGTERM arrived; the step in progress was finished and saved.",
+        "Run the same command again: it goes on from there and ends with the same weights.",
+    ),
+    "E-TRN-004": Explanation(
+        "Checkpoint of another run",
+        "The folder holds a checkpoint that another recipe, data set or seed made; mixing two runs gives weights that nobody can explain.",
+        "Move that folder away; the message has the command.",
+    ),
+    "E-TRN-005": Explanation(
+        "Checkpoint does not fit",
+        "The tensors saved are not exactly those that this run trains; leaving the rest at a default would go wrong silently.",
+        "Use the versions that wrote the checkpoint, or move the run's folder away.",
+    ),
+    "E-TRN-006": Explanation(
+        "Checkpoint damaged",
+        "A file differs from its digest. Nothing is trusted because it exists.",
+        "Run the same command again: the damaged checkpoint is set aside and an older one is taken.",
+    ),
+    "E-TRN-007": Explanation(
+        "Empty validation set",
+        "The plan validates, but the validation split has no rows that can be scored, so no best checkpoint could be told.",
+        "Set `data.split.validation` above 0, or `train.evaluations: 0`.",
+    ),
+    "E-TRN-008": Explanation(
+        "Rows are not the planned ones",
+        "The training rows are missing, or make other optimizer steps than the plan counts.",
+        "Run the plan again: `luthier run RECIPE --until plan`.",
+    ),
     "E-ENG-001": Explanation(
         "Weights that are not safetensors",
         "A pickle runs code when it is loaded; safetensors cannot.",
@@ -322,6 +362,51 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "The method overwrites the base, so base and tuned cannot share one copy of the weights.",
         "Load the base a second time.",
     ),
+    "E-EVA-001": Explanation(
+        "No room for an answer",
+        "A prompt that is empty, or that fills the base's positions, would be cut; an answer to half a question measures nothing.",
+        "Lower `max_new_tokens`, or leave out the rows that the message names.",
+    ),
+    "E-EVA-002": Explanation(
+        "The base cannot be told the answers",
+        "`base_told` lists the allowed answers in the prompt, which is possible only where the training rows have a few short ones.",
+        "Leave `base_told` out of `evaluate.systems`.",
+    ),
+    "E-EVA-003": Explanation(
+        "Unknown set of rows",
+        "A suite names rows that the data stage did not make.",
+        "Say `on: test`, `on: validation`, or a name under `data.evaluation`.",
+    ),
+    "E-EVA-004": Explanation(
+        "Nothing to evaluate",
+        "A suite without questions has no number, and a gate on it would promise nothing.",
+        "Give the set rows that hold an assistant's answer, or choose another set.",
+    ),
+    "E-EVA-005": Explanation(
+        "Suites share a name",
+        "Metrics are named `suite.metric`; two suites of one name would be one.",
+        "Give one of them another `name`.",
+    ),
+    "E-EVA-006": Explanation(
+        "A gate on a metric that is not measured",
+        "A gate that is never computed would pass silently.",
+        "Use a metric that a suite measures; the message lists them.",
+    ),
+    "E-EVA-007": Explanation(
+        "A gate that says nothing",
+        "A gate needs one rule: `above` or `not_worse_than`, against a system that is compared.",
+        "Write, for example, `{metric: task.exact_match, above: base}`.",
+    ),
+    "E-EVA-008": Explanation(
+        "Stored answers are damaged",
+        "The file of answers so far has a line that cannot be read in its middle; only its last may be unfinished.",
+        "Remove the file that the message names; the questions are asked again.",
+    ),
+    "E-EVA-009": Explanation(
+        "A metric that does not fit the rows",
+        "The metric needs something that these rows do not have.",
+        "Choose another metric for the suite; see `luthier list metrics`.",
+    ),
     "E-STO-001": Explanation(
         "Workspace of a newer version",
         "An older program would misread what a newer one wrote, so nothing is touched.",
@@ -361,6 +446,21 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "Lock lost",
         "Another process took this execution over because this one gave no sign of life; two writers would mix their work.",
         "Run again: it attaches to the other process or goes on from what is saved.",
+    ),
+    "E-PLN-006": Explanation(
+        "No row fits the time",
+        "`plan.minutes` is shorter than training on a single row is estimated to take.",
+        "Give more minutes, or fewer epochs.",
+    ),
+    "E-ENV-006": Explanation(
+        "Speed not measured",
+        "The plan asks a child process how fast this machine multiplies matrices, and it could not answer; torch may be broken.",
+        "Run `luthier doctor`.",
+    ),
+    "E-MOD-009": Explanation(
+        "No chat template",
+        "A conversation is written by the base's own template; without one, training and serving would each invent another.",
+        "Use an instruction-tuned base, or add chat_template.jinja to the folder.",
     ),
     "E-LIF-001": Explanation(
         "Stage not built",

@@ -37,17 +37,21 @@ def shorten(value: object, limit: int = MAX_SHOWN_CHARACTERS) -> str:
 
     Args:
         value: Whatever the user gave.
-        limit: Greatest number of characters shown.
+        limit: Greatest number of the value's characters shown.
 
     Returns:
-        The value's text, line ends escaped, cut in the middle where it is too long.
+        The value's text, cut in the middle where it is too long; what cannot be printed (line ends, terminal
+        escapes, halves of surrogate pairs) is escaped, so that no input can move a cursor or break an encoding.
     """
     text = value if isinstance(value, str) else repr(value)
-    text = text.replace("\r", "\\r").replace("\n", "\\n")
-    if len(text) <= limit:
-        return text
-    half = (limit - 5) // 2
-    return f"{text[:half]} ... {text[-half:]}"
+    if len(text) > limit:
+        half = (limit - 5) // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

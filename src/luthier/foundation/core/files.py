@@ -32,7 +32,7 @@ class FileSystem:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def write_chunks(self, path: Path, chunks: Iterable[bytes]) -> None:
+    def write_chunks(self, path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         """Write bytes as they come, so that memory stays flat, and wait until the disk has them."""
         with path.open("wb") as stream:
             for chunk in chunks:
@@ -77,7 +77,7 @@ def disk_errors(path: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        free = shutil.disk_usage(path if path.exists() else path.parent).free
+        free = shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.exists())).free
         raise StoreError(
             "E-ENV-003",
             f"no space left while saving {doing}; what was saved before is intact",
@@ -130,6 +130,8 @@ def write_folder_atomic(target: Path, fill: Callable[[Path], None], *, fs: FileS
                 name = path.relative_to(temporary).as_posix()
                 manifest[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
             fs.write(temporary / MANIFEST_NAME, json.dumps(manifest, indent=1, sort_keys=True).encode())
+            for folder in sorted(p for p in temporary.rglob("*") if p.is_dir()):
+                fs.sync_folder(folder)
             fs.sync_folder(temporary)
             fs.replace(temporary, target)
             fs.sync_folder(target.parent)

@@ -1,31 +1,43 @@
-"""Logging on stderr, with secrets taken out before a handler sees them."""
+"""Logging on stderr, with secrets taken out of every line."""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 ROOT_NAME: Final = "luthier"
-SECRET_PATTERN: Final = re.compile(
-    r"(?i)\b(api[_-]?key|token|secret|password|passwd|authorization)\b(\s*[=:]\s*|\s+bearer\s+)(\"[^\"]*\"|'[^']*'|\S+)"
+NAMED_SECRET: Final = re.compile(
+    r"""(?ix)
+    ( [\w-]*(?:api[_-]?key|token|secret|password|passwd|authorization)["']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?
+    | \bbearer\s+ )
+    ( "[^"]*" | '[^']*' | [^\s,;&}]+ )
+    """
 )
+ADDRESS_PASSWORD: Final = re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)")
 
 
 def redact(text: str) -> str:
-    """Replace the values of keys that name secrets by ``[redacted]``."""
-    return SECRET_PATTERN.sub(lambda match: f"{match[1]}{match[2]}[redacted]", text)
+    """Replace values of keys that name secrets, bearer tokens and passwords in addresses by ``[redacted]``."""
+    return NAMED_SECRET.sub(r"\1[redacted]", ADDRESS_PASSWORD.sub(r"\1[redacted]", text))
 
 
-class RedactingFilter(logging.Filter):
-    """Redacts every record that passes."""
+class RedactingFormatter(logging.Formatter):
+    """Redacts the whole line as it will be written, tracebacks included."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the message in place and let it pass."""
-        record.msg = redact(record.getMessage())
-        record.args = ()
-        return True
+    def format(self, record: logging.LogRecord) -> str:
+        """Format, then take the secrets out."""
+        return redact(super().format(record))
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at that moment, so that a replaced stream is followed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line to the current standard error."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def set_up_log(level: int = logging.WARNING) -> None:
@@ -33,9 +45,8 @@ def set_up_log(level: int = logging.WARNING) -> None:
     logger = logging.getLogger(ROOT_NAME)
     logger.setLevel(level)
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-        handler.addFilter(RedactingFilter())
+        handler = StderrHandler()
+        handler.setFormatter(RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
 
