@@ -28,7 +28,9 @@ class SelectorConfig(PluginConfig):
 
 
 class MethodConfig(PluginConfig):
-    """Options of a method, with the arithmetic that the plan needs."""
+    """Options of a method, with the arithmetic that the plan needs. ``QUANTISATIONS``: bases that it can train on."""
+
+    QUANTISATIONS: ClassVar[frozenset[str]] = frozenset({"none"})
 
     def trainable_parameters(self, shape: ModelShape) -> int:
         """Count the parameters that get gradients.
@@ -56,6 +58,11 @@ class SuiteConfig(PluginConfig):
     """Options of an evaluation suite. ``name`` defaults to the suite's type."""
 
     name: str | None = None
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Name the metrics that the suite reports, as gates write them after the suite's own name and a dot."""
+        chosen: tuple[str | Noun, ...] = getattr(self, "metrics", ())
+        return tuple(metric if isinstance(metric, str) else str(getattr(metric, "type", "")) for metric in chosen)
 
 
 class MetricConfig(PluginConfig):

@@ -1,0 +1,19 @@
+"""Names that the design promises and this version does not build, so that they are told from typing mistakes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PLANNED: Final[dict[str, frozenset[str]]] = {
+    "operators": frozenset({"near_dedupe", "language", "quality", "poison", "toxicity", "length"}),
+    "selectors": frozenset({"deft_ucs", "less", "random", "ifd", "deita"}),
+    "methods": frozenset({"adapter", "spiel", "dora"}),
+    "objectives": frozenset({"dpo", "orpo", "kto", "simpo", "grpo", "reward"}),
+    "launchers": frozenset({"ddp", "fsdp", "deepspeed", "ray"}),
+    "backends": frozenset({"trl"}),
+    "suites": frozenset({"judge", "safety", "preference", "memorisation", "calibration"}),
+    "exporters": frozenset({"adapter", "merged", "gguf"}),
+    "targets": frozenset({"local", "vllm", "docker", "kubernetes", "aws", "azure", "google", "openai"}),
+    "detectors": frozenset({"rank", "mmd", "psi"}),
+}
+"""Planned names by family; a name leaves this table when its row enters ``registry.TABLES``."""
