@@ -14,10 +14,11 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, NamedTuple
 
-from luthier.foundation.core.errors import RecipeError
+from luthier.foundation.core.errors import MissingExtra, RecipeError
 from luthier.foundation.schema.plugins import PluginConfig
 
 Maturity = Literal["stable", "preview"]
+OURS: Final = "luthier"
 
 
 class Row(NamedTuple):
@@ -27,7 +28,7 @@ class Row(NamedTuple):
     source: str = "ours"
     maturity: Maturity = "stable"
     extra: str = ""
-    distribution: str = "luthier"
+    distribution: str = OURS
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ TABLES: Final[dict[str, Table]] = dict(
             "operators",
             "operator",
             f"{_STAGES}.data.operators",
-            **_built_in(f"{_STAGES}.data.operators", "unicode", "empty", "dedupe", "pii", "decontaminate"),
+            **_built_in(f"{_STAGES}.data.operators", "unicode", source="UAX 15, UTS 39"),
+            **_built_in(f"{_STAGES}.data.operators", "empty", "dedupe", "pii"),
+            **_built_in(f"{_STAGES}.data.operators", "decontaminate", source="arXiv:2005.14165"),
         ),
         _table("selectors", "selector", f"{_STAGES}.data.selectors"),
         _table(
@@ -85,7 +88,7 @@ TABLES: Final[dict[str, Table]] = dict(
             "objectives",
             "objective",
             f"{_STAGES}.train.objectives",
-            **_built_in(f"{_STAGES}.train.objectives", "sft"),
+            **_built_in(f"{_STAGES}.train.objectives", "sft", source="arXiv:2203.02155"),
         ),
         _table(
             "launchers",
@@ -186,11 +189,12 @@ def load_config(family: str, name: str) -> type[PluginConfig]:
     """Load a plug-in's config half: light, any room may.
 
     Raises:
-        RecipeError: E-REC-011 for an unknown name.
+        RecipeError: E-REC-011 for an unknown name, E-REC-016 when a third party's package fails.
+        MissingExtra: E-ENV-001 when packages that it needs are not installed.
     """
     row = get_row(family, name)
     module = row.package if not get_table(family).runtime else f"{row.package}.config"
-    config: type[PluginConfig] = importlib.import_module(module).Config
+    config: type[PluginConfig] = _load(row, module, "Config")
     return config
 
 
@@ -201,12 +205,45 @@ def load_runtime(family: str, name: str) -> Any:  # noqa: ANN401  the family's o
         The object ``PLUGIN`` of the runtime module.
 
     Raises:
-        RecipeError: E-REC-011 for an unknown name.
+        RecipeError: E-REC-011 for an unknown name, E-REC-016 when a third party's package fails.
+        MissingExtra: E-ENV-001 when packages that it needs are not installed.
     """
     row = get_row(family, name)
     runtime = get_table(family).runtime
     module = f"{row.package}.{runtime}" if runtime else row.package
-    return importlib.import_module(module).PLUGIN
+    return _load(row, module, "PLUGIN")
+
+
+def _load(row: Row, module: str, attribute: str) -> Any:  # noqa: ANN401  either half
+    """Import one half; what a third party's package does wrong becomes an error that names its distribution."""
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing and not f"{module}.".startswith(f"{missing}."):
+            raise MissingExtra(
+                "E-ENV-001",
+                f"{module} needs the package {missing}, which is not installed",
+                got=f"no package {missing}",
+                fix=f"pip install 'luthier[{row.extra}]'" if row.extra else f"pip install {missing}",
+            ) from error
+        if row.distribution == OURS:
+            raise
+        raise _complain(row, module, error) from error
+    except Exception as error:  # plug-in discovery: a third party's package may raise anything
+        if row.distribution == OURS:
+            raise
+        raise _complain(row, module, error) from error
+
+
+def _complain(row: Row, module: str, error: Exception) -> RecipeError:
+    return RecipeError(
+        "E-REC-016",
+        f"the plug-in package {module} of {row.distribution} cannot be loaded",
+        got=f"{type(error).__name__}: {error}",
+        allowed="a package whose config half has Config and whose runtime half has PLUGIN",
+        fix=f"pip uninstall {row.distribution}",
+    )
 
 
 def iterate_families() -> Iterator[str]:

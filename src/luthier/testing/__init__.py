@@ -1,1 +1,1 @@
-"""Public conformance checks that every plug-in, ours or a third party's, must pass."""
+"""Public conformance checks that every plug-in, ours or a third party's, must pass. Read conformance.py first."""

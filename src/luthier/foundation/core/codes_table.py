@@ -185,7 +185,7 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     "E-DAT-015": Explanation(
         "Conversation without an answer",
         "The last turn is not the assistant's, so the row ends in a question that nobody answers.",
-        "Add the answer, or say `operators: [{type: empty, unanswered: drop}]`.",
+        "Add the answer, or say `operators: [{type: empty, unanswered: trim}]`.",
     ),
     "E-DAT-016": Explanation(
         "Unknown row",

@@ -10,6 +10,7 @@
     ├── TrainError                  1     RuntimeError
     ├── EvalError                   1     RuntimeError
     ├── DeployError                 1     RuntimeError
+    ├── StageFailed                 1     RuntimeError      a stage met what it does not know
     ├── StoreError                  4     OSError           disk, damaged or newer workspace
     ├── EnvironmentLacks            4     OSError           variable, network, device, make
     ├── MissingExtra                4     ImportError
@@ -206,6 +207,10 @@ class EvalError(LuthierError, RuntimeError):
 
 class DeployError(LuthierError, RuntimeError):
     """A release step that failed."""
+
+
+class StageFailed(LuthierError, RuntimeError):
+    """A stage that met an error it does not know, or broke its contract."""
 
 
 class StoreError(LuthierError, OSError):

@@ -1,0 +1,56 @@
+"""The shape of each family's runtime half: the protocol of its home room, compared by names of parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Final
+
+from luthier.instruments.engine.method_protocol import Method
+from luthier.stages.data.outcomes import Operator
+from luthier.stages.train.job import Launcher, Objective
+
+PROTOCOLS: Final[dict[str, type]] = {
+    "operators": Operator,
+    "methods": Method,
+    "objectives": Objective,
+    "launchers": Launcher,
+}
+
+
+def find_shape_faults(runtime: Any, protocol: type | None) -> Iterator[str]:  # noqa: ANN401  any family's object
+    """Yield what a runtime half lacks of its family's protocol.
+
+    Args:
+        runtime: The object ``PLUGIN``.
+        protocol: The family's protocol; None where its home room declares none.
+    """
+    if isinstance(runtime, type):
+        yield "PLUGIN must be an object, not a class"
+        return
+    if protocol is None:
+        return
+    for name in protocol.__annotations__:
+        if not hasattr(runtime, name):
+            yield f"PLUGIN lacks the attribute {name}"
+    for name, wanted in vars(protocol).items():
+        if name.startswith("_") or not inspect.isfunction(wanted):
+            continue
+        method = getattr(runtime, name, None)
+        if not callable(method):
+            yield f"PLUGIN lacks the method {name}"
+            continue
+        expected = list(inspect.signature(wanted).parameters)[1:]
+        given = inspect.signature(method).parameters
+        missing = [parameter for parameter in expected if parameter not in given]
+        if missing:
+            yield f"PLUGIN.{name} does not take {', '.join(missing)}"
+        surplus = [
+            parameter.name
+            for parameter in given.values()
+            if parameter.name not in expected
+            and parameter.default is parameter.empty
+            and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+        ]
+        if surplus:
+            yield f"PLUGIN.{name} demands {', '.join(surplus)}, which nobody gives it"
