@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Database:
-    """Gives connections to a workspace's database; holds none open between transactions.
+    """Gives connections to a workspace's database, one a thread at a time; they close with the object.
 
     Args:
         url: SQLAlchemy URL.
@@ -54,10 +55,12 @@ class Database:
         self._version = version
         self._upgrades = upgrades
         self._is_ready = False
-        self._engine = create_engine(url, poolclass=NullPool)
+        self._engine = create_engine(url)
         self._writer = self._engine.execution_options(luthier_writes=True)
+        self._quick_writer = self._engine.execution_options(luthier_writes=True, luthier_is_quick=True)
         if self._engine.dialect.name == "sqlite":
             _use_explicit_transactions(self._engine, busy_timeout_seconds)
+        weakref.finalize(self, self._engine.dispose)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -77,24 +80,28 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, is_durable: bool = True) -> Iterator[Connection]:
         """Give a connection in a transaction of its own, committed whole or not at all.
+
+        Args:
+            is_durable: Whether the disk must have it before the call returns. What means nothing after a loss of
+                power, such as a lock, need not; the database stays whole either way.
 
         Raises:
             StoreError: As :meth:`read`, and E-ENV-003 when the disk is full.
         """
         self._prepare()
         with self._translated():
-            connection = self._begin()
+            connection = self._begin(self._writer if is_durable else self._quick_writer)
             try:
                 yield connection
                 connection.commit()
             finally:
                 connection.close()
 
-    def _begin(self) -> Connection:
+    def _begin(self, engine: Engine) -> Connection:
         for attempt in range(BUSY_TRIES):
-            connection = self._writer.connect()
+            connection = engine.connect()
             try:
                 connection.begin()
             except OperationalError as error:
@@ -112,7 +119,7 @@ class Database:
             if self._file is not None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 _switch_to_wal(self._engine)
-            connection = self._begin()
+            connection = self._begin(self._writer)
             try:
                 self._create_or_upgrade(connection)
                 connection.commit()
@@ -159,11 +166,15 @@ def _use_explicit_transactions(engine: Engine, busy_timeout_seconds: float) -> N
     def on_connect(connection: Any, _: Any) -> None:  # noqa: ANN401  driver's connection
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_seconds * 1000)}")
-        connection.execute("PRAGMA synchronous = FULL")
 
     def on_begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("luthier_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get("luthier_writes", False):
+            is_quick = options.get("luthier_is_quick", False)
+            connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if is_quick else 'FULL'}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)

@@ -58,7 +58,7 @@ class Executions:
     def start(self, cache_key: str, stage: str) -> None:
         """Mark a key as running; an unfinished try of it is taken up and keeps its time of start."""
         mine = tables.executions.c.cache_key == cache_key
-        with self._database.write() as connection:
+        with self._database.write(is_durable=False) as connection:
             last = connection.execute(
                 select(tables.executions.c.started).where(mine, tables.executions.c.state.not_in(SETTLED))
             ).scalar_one_or_none()

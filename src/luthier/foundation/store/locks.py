@@ -83,13 +83,13 @@ class Lock:
         """Stop beating and let the next one in."""
         self._ended.set()
         self._thread.join()
-        with self._database.write() as connection:
+        with self._database.write(is_durable=False) as connection:
             connection.execute(tables.locks.delete().where(self._mine))
 
     def _beat_until_released(self) -> None:
         while not self._ended.wait(self._beat_seconds):
             try:
-                with self._database.write() as connection:
+                with self._database.write(is_durable=False) as connection:
                     connection.execute(tables.locks.update().where(self._mine).values(beats=tables.locks.c.beats + 1))
             except StoreError as error:  # a busy or full database now; silence is judged only after many beats
                 LOGGER.warning("lock %s could not beat: %s", self._cache_key[:12], error.code)
@@ -172,7 +172,7 @@ class Locks:
     def _try_acquire(self, cache_key: str, dead: Holder | None) -> Lock | Holder:
         owner = uuid.uuid4().hex
         mine = tables.locks.c.cache_key == cache_key
-        with self._database.write() as connection:
+        with self._database.write(is_durable=False) as connection:
             row = connection.execute(select(tables.locks).where(mine)).one_or_none()
             if row is not None:
                 holder = Holder(*row)

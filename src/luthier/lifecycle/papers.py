@@ -1,0 +1,51 @@
+"""The papers of a run: the recipe as resolved, where each value came from, and what it ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from luthier.foundation.core.files import FileSystem, write_atomic
+from luthier.foundation.recipe.resolve import ResolvedRecipe
+
+PACKAGES: Final = ("luthier", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy")
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def write_papers(folder: Path, resolved: ResolvedRecipe, *, fs: FileSystem) -> None:
+    """Write ``recipe.yaml`` (runs again as it is), ``origins.json`` and ``environment.json``."""
+    recipe = yaml.safe_dump(resolved.to_mapping(), sort_keys=False, allow_unicode=True)
+    write_atomic(folder / "recipe.yaml", recipe.encode(), fs=fs)
+    write_atomic(folder / "origins.json", _to_bytes(dict(resolved.origins)), fs=fs)
+    write_atomic(folder / "environment.json", _to_bytes(describe_environment()), fs=fs)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions, host and threads, without importing what is described."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "num_cores": os.cpu_count(),
+        "packages": {name: _find_version(name) for name in PACKAGES},
+        "variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "git": None,
+    }
+
+
+def _find_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _to_bytes(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
