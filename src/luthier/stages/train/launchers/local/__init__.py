@@ -1,0 +1,1 @@
+"""The local launcher: this process, its one device."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: make the given answers likelier."""

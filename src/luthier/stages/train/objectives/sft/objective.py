@@ -1,0 +1,58 @@
+"""Supervised fine-tuning at run time: weighted negative log-probability of the trained tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from torch import Tensor
+
+from luthier.foundation.schema.plan import PlanIdentity
+from luthier.foundation.schema.rows import Row
+from luthier.instruments.engine.load import LoadedModel
+from luthier.instruments.engine.loss import chunked_nll
+from luthier.instruments.engine.packing import PackedBatch
+from luthier.instruments.text.fit import FittedRows, TooLong, fit_rows
+from luthier.instruments.text.tokens import TextTokenizer
+from luthier.stages.train.objectives.sft.config import Config
+
+
+class SftObjective:
+    """Make the given answers likelier."""
+
+    def encode(
+        self,
+        rows: Sequence[Row],
+        tokenizer: TextTokenizer,
+        *,
+        config: Config,
+        plan: PlanIdentity,
+        on_row: Callable[[], None] | None = None,
+    ) -> FittedRows:
+        """Render and tokenise rows; what is trained is what ``train_on`` says."""
+        return fit_rows(
+            rows,
+            tokenizer,
+            train_on=config.train_on,
+            max_length=plan.max_length,
+            too_long=cast("TooLong", plan.too_long),
+            on_row=on_row,
+        )
+
+    def loss(self, loaded: LoadedModel, batch: PackedBatch) -> Tensor:
+        """Sum the weighted negative log-probabilities of a pack's targets; the step divides once.
+
+        Units:
+            Nats.
+        """
+        nll, _ = chunked_nll(
+            loaded.target_hidden(batch),
+            loaded.head_weight_VD,
+            batch.target_ids_M,
+            batch.weights_M,
+            form=loaded.head_form,
+        )
+        return nll
+
+
+PLUGIN = SftObjective()
