@@ -1,0 +1,146 @@
+"""Everything public is documented, links lead somewhere, and the README tells the truth."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from luthier.foundation.registry import TABLES
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = [(family, name) for family, table in TABLES.items() for name in table.rows]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "adr").glob("*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("family", "name"), PLUGINS, ids=lambda part: part)
+def test_every_plugin_has_a_page(family: str, name: str) -> None:
+    path = ROOT / "docs" / family / f"{name}.md"
+
+    assert path.is_file(), f"docs/{family}/{name}.md is missing"
+    assert path.read_text(encoding="utf-8").startswith("# "), "a page begins with its heading"
+
+
+@pytest.mark.parametrize("family", TABLES)
+def test_no_page_describes_a_plugin_that_does_not_exist(family: str) -> None:
+    pages = {path.stem for path in (ROOT / "docs" / family).glob("*.md")} - {"index"}
+
+    assert pages <= set(TABLES[family].rows)
+
+
+def find_undocumented(path: Path) -> Iterator[str]:
+    """Yield what is public in a module and has no docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if ast.get_docstring(tree) is None:
+        yield f"{path.relative_to(ROOT)}: the module"
+    for node in tree.body:
+        is_public = isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+        if is_public and ast.get_docstring(node) is None:
+            yield f"{path.relative_to(ROOT)}: {node.name}"
+
+
+def test_every_public_module_class_and_function_has_a_docstring() -> None:
+    assert [fault for path in (ROOT / "src").rglob("*.py") for fault in find_undocumented(path)] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    broken = [
+        target
+        for target in targets
+        if "://" not in target and not target.startswith(("#", "mailto:"))
+        if not (path.parent / target.partition("#")[0]).exists()
+    ]
+
+    assert broken == []
+
+
+def list_fenced_lines(text: str) -> list[str]:
+    return [line.strip() for block in re.findall(r"```[a-z]*\n(.*?)```", text, re.S) for line in block.splitlines()]
+
+
+def list_make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+
+
+def test_the_readme_names_the_newcomers_two_commands_and_only_targets_that_exist() -> None:
+    lines = list_fenced_lines(README)
+    named = {match[1] for line in lines if (match := re.match(r"make ([a-z-]+)", line))}
+
+    assert {"demo", "test"} <= named
+    assert named <= list_make_targets()
+
+
+def test_help_lists_every_target_that_does_something() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    shown = set(re.findall(r"^  make ([a-z-]+) ", done.stdout, re.M))
+    assert shown == list_make_targets() - {"fmt-check", "unit", "new"}
+
+
+def test_ci_runs_the_readmes_own_test_command() -> None:
+    """The same lines that .ci/run has: the first fenced line under "Run the tests"."""
+    section = README.partition("## Run the tests")[2]
+
+    assert list_fenced_lines(section)[0] == "make test"
+
+
+def test_every_commands_name_in_the_guides_exists() -> None:
+    """`luthier WORD` in a fenced block names a command of the table."""
+    table = (ROOT / "src/luthier/cli/commands_table.py").read_text(encoding="utf-8")
+    known = set(re.findall(r'^ {4}"([a-z-]+)": ', table, re.M))
+    named = {
+        (path.name, match[1])
+        for path in PAGES
+        if path.name != "cli.md"
+        for line in list_fenced_lines(path.read_text(encoding="utf-8"))
+        if (match := re.match(r"(?:\$ )?(?:\.venv/bin/)?luthier ([a-z][a-z-]*)", line))
+    }
+
+    assert {(page, word) for page, word in named if word not in known} == set()
+
+
+# CHANGELOG (STYLE section 16): outcomes in one sentence of at most 25 words, under Unreleased until a release.
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_changelog_entries_are_one_sentence_of_at_most_25_words() -> None:
+    entries = re.findall(r"^- (.+(?:\n  .+)*)", CHANGELOG, re.M)
+
+    assert entries
+    for entry in entries:
+        assert len(entry.split()) <= 25, entry
+        assert entry.endswith("."), entry
+
+
+def test_the_changelog_has_unreleased_first_and_the_versions_that_were_released() -> None:
+    headings = re.findall(r"^## \[(.+?)\]", CHANGELOG, re.M)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+    assert headings[0] == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", heading) for heading in headings[1:])
+    assert version not in headings or headings.index(version) == 1
+
+
+# ADRs: numbered without gaps, one page, the five parts.
+
+
+def test_decisions_are_numbered_without_gaps_and_fit_a_page() -> None:
+    paths = sorted((ROOT / "adr").glob("[0-9]*.md"))
+
+    assert [int(path.name[:4]) for path in paths] == list(range(1, len(paths) + 1))
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 60, path.name
+        for part in ("Context", "Decision", "Alternatives", "Consequences", "How we will know it was wrong"):
+            assert f"## {part}\n" in text, f"{path.name} lacks {part}"
+        assert path.name in (ROOT / "adr" / "README.md").read_text(encoding="utf-8")
