@@ -49,6 +49,19 @@ class EncodedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightedText:
+    """A row's text with its tokens and their loss weights.
+
+    Shapes:
+        T = tokens; weights (T,).
+    """
+
+    text: str
+    tokens: TokenizedText
+    weights_T: NDArray[np.float32]  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedRows:
     """Many rows, with what is wrong with the bad ones.
 
@@ -122,20 +135,26 @@ def encode_row(
         DataError: E-TXT-003 to E-TXT-009, E-TXT-015, E-TXT-016, E-TXT-018, E-TXT-019, each with file and line.
         ModelError: When the template itself is broken.
     """
-    ids, weights = _encode_text(row, tokenizer) if row.kind == "text" else _encode_turns(row, tokenizer, train_on)
-    weights[:1] = 0.0  # nothing predicts the first token
-    encoded = EncodedRow(row.id, ids, weights, row.origin)
+    weighted = weigh_row(row, tokenizer, train_on=train_on)
+    encoded = EncodedRow(row.id, weighted.tokens.ids, weighted.weights_T, row.origin)
     if not encoded.num_trained:
         raise DataError(
             "E-TXT-006",
             "the row has nothing to train",
-            got=f"{len(ids)} tokens, train_on {train_on}",
+            got=f"{len(encoded.token_ids_T)} tokens, train_on {train_on}",
             origin=str(row.origin),
             allowed="at least one trained token",
             fix="take the row out, or mark an assistant message with `weight: 1`",
         )
     check_length(encoded, max_length)
     return encoded
+
+
+def weigh_row(row: Row, tokenizer: TextTokenizer, *, train_on: TrainOn = "assistant") -> WeightedText:
+    """Return a row's text, tokens and weights; errors as in :func:`encode_row`, but a row may train nothing."""
+    weighted = _weigh_text(row, tokenizer) if row.kind == "text" else _weigh_turns(row, tokenizer, train_on)
+    weighted.weights_T[:1] = 0.0  # nothing predicts the first token
+    return weighted
 
 
 def check_length(encoded: EncodedRow, max_length: int | None) -> None:
@@ -226,17 +245,23 @@ def weigh_tokens(tokens: TokenizedText, spans: Sequence[Region]) -> NDArray[np.f
     return is_trained.astype(np.float32)
 
 
-def _encode_text(row: Row, tokenizer: TextTokenizer) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    ids = [tokenizer.encode(row.text).ids, np.array([tokenizer.end_token_id], dtype=np.int32)]
-    if tokenizer.adds_bos:
-        ids.insert(0, np.array([tokenizer.bos_token_id], dtype=np.int32))
-    joined = np.concatenate(ids)
-    return joined, np.full(len(joined), 1.0 if row.text else 0.0, dtype=np.float32)
+def _weigh_text(row: Row, tokenizer: TextTokenizer) -> WeightedText:
+    """Put the tokens that begin and end a text around it."""
+    begin = tokenizer.bos_token if tokenizer.adds_bos else ""
+    tokens = tokenizer.encode(row.text)
+    text = begin + row.text + tokenizer.end_token
+    ids = [tokenizer.bos_token_id] if begin else []
+    before = [(0, len(begin))] if begin else []
+    joined = TokenizedText(
+        np.array([*ids, *tokens.ids, tokenizer.end_token_id], dtype=np.int32),
+        np.array(
+            [*before, *(tokens.offsets + len(begin)), (len(text) - len(tokenizer.end_token), len(text))], dtype=np.int64
+        ),
+    )
+    return WeightedText(text, joined, np.full(len(joined.ids), 1.0 if row.text else 0.0, dtype=np.float32))
 
 
-def _encode_turns(
-    row: Row, tokenizer: TextTokenizer, train_on: TrainOn
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _weigh_turns(row: Row, tokenizer: TextTokenizer, train_on: TrainOn) -> WeightedText:
     _check_trainable(row)
     origin = str(row.origin)
     template = find_template(tokenizer, origin)
@@ -246,7 +271,7 @@ def _encode_turns(
     weights = weigh_tokens(tokens, find_trained_spans(row.messages, rendered, train_on))
     for turn in trained_turns(row.messages, rendered, train_on):
         _check_end(row, turn, tokens, weights, tokenizer)
-    return tokens.ids, weights
+    return WeightedText(rendered.text, tokens, weights)
 
 
 def _check_trainable(row: Row) -> None:

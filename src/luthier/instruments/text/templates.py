@@ -163,11 +163,11 @@ class ChatTemplate:
         """How this template wants contents and arguments, found by trying."""
         content: Literal["text", "parts"] = "text"
         asked: list[dict[str, Any]] = [{"role": "user", "content": "probe_question"}]
-        if "probe_question" not in (self._try(asked) or ""):
+        if "probe_question" not in (self.try_text(asked) or ""):
             asked = [{"role": "user", "content": [{"type": "text", "text": "probe_question"}]}]
-            content = "parts" if "probe_question" in (self._try(asked) or "") else "text"
-        as_object = self._try(_probe_call({"probe_key": "probe_value"}), [_PROBE_TOOL])
-        as_text = self._try(_probe_call('{"probe_key": "probe_value"}'), [_PROBE_TOOL])
+            content = "parts" if "probe_question" in (self.try_text(asked) or "") else "text"
+        as_object = self.try_text(_probe_call({"probe_key": "probe_value"}), [_PROBE_TOOL])
+        as_text = self.try_text(_probe_call('{"probe_key": "probe_value"}'), [_PROBE_TOOL])
         return MessageForm(content, "text" if as_object is None and as_text is not None else "object")
 
     @cached_property
@@ -175,7 +175,7 @@ class ChatTemplate:
         """Whether tool schemas, calls and results all appear in the text."""
         arguments = '{"probe_key": "probe_value"}' if self.form.arguments == "text" else {"probe_key": "probe_value"}
         result = {"role": "tool", "name": "probe_tool", "tool_call_id": "call_1", "content": "probe_result"}
-        text = self._try([*_probe_call(arguments), result], [_PROBE_TOOL]) or ""
+        text = self.try_text([*_probe_call(arguments), result], [_PROBE_TOOL]) or ""
         wanted = ("probe_description", "probe_tool", "probe_value", "probe_result")
         return all(part in text for part in wanted) and text.count("probe_tool") > 1
 
@@ -185,11 +185,9 @@ class ChatTemplate:
         arguments = '{"probe_key": "probe_value"}' if self.form.arguments == "text" else {"probe_key": "probe_value"}
         result = {"role": "tool", "name": "probe_tool", "tool_call_id": "call_1", "content": "probe_result"}
         messages = [*_probe_call(arguments), result, {"role": "assistant", "content": "probe_answer"}]
-        try:
-            layout = self._layout(messages, [_PROBE_TOOL])
-        except _FAILURES:
-            return False
-        return any("probe_result" in layout.text[start:end] for start, end in layout.regions.get(1, []))
+        layout = self.try_layout(messages, [_PROBE_TOOL])
+        regions = layout.regions.get(1, []) if layout else []
+        return layout is not None and any("probe_result" in layout.text[start:end] for start, end in regions)
 
     def render(
         self,
@@ -216,8 +214,8 @@ class ChatTemplate:
         schemas = to_template_tools(tools)
         text = self._render(shown, schemas, add_generation_prompt=add_generation_prompt, origin=origin)
         try:
-            layout = self._layout(shown, schemas, add_generation_prompt=add_generation_prompt)
-            if layout.text != text:
+            layout = self.try_layout(shown, schemas, add_generation_prompt=add_generation_prompt)
+            if layout is None or layout.text != text:  # the template looks at its own output, where marks would show
                 layout = Layout(text, {}, [])
             self._check_results_apart(messages)
             turns = find_turns(layout, shown, _Beginnings(self, schemas))
@@ -244,6 +242,10 @@ class ChatTemplate:
         shown = to_template_messages(messages, self.form, origin=origin)
         schemas = to_template_tools(tools)
         return self._render(shown, schemas, add_generation_prompt=add_generation_prompt, origin=origin)
+
+    def render_probe(self, messages: Sequence[Message]) -> str:
+        """Render a conversation that the template may refuse; the empty text where it does."""
+        return self.try_text(to_template_messages(messages, self.form), [_PROBE_TOOL]) or ""
 
     def _render(
         self,
@@ -274,17 +276,21 @@ class ChatTemplate:
                 fix="mend the row, or use a template that knows these roles",
             ) from error
 
-    def _layout(
+    def try_layout(
         self,
         messages: Sequence[TemplateMessage],
         tools: list[dict[str, Any]] | None,
         *,
         add_generation_prompt: bool = False,
-    ) -> Layout:
+    ) -> Layout | None:
+        """Render with marks, messages as the template reads them; None where it refuses."""
         text = str(messages) + str(tools) + self.source
         opening, closing = next((pair for pair in _MARK_PAIRS if pair[0] not in text and pair[1] not in text), ("", ""))
         marks = Marks({id(message): index for index, message in enumerate(messages)}, opening, closing)
-        marked = self._write(messages, tools, marks, add_generation_prompt=add_generation_prompt)
+        try:
+            marked = self._write(messages, tools, marks, add_generation_prompt=add_generation_prompt)
+        except (TemplateRunaway, *_FAILURES):
+            return None
         return read_marks(marked, opening, closing) if opening else Layout(marked, {}, [])
 
     def _write(
@@ -305,10 +311,17 @@ class ChatTemplate:
         }
         return self._compiled.render(variables, marks)
 
-    def _try(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str | None:
+    def try_text(
+        self,
+        messages: Sequence[TemplateMessage],
+        tools: list[dict[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = False,
+    ) -> str | None:
+        """Render messages as the template reads them; None where it refuses."""
         try:
-            return self._write(messages, tools, Marks(), add_generation_prompt=False)
-        except _FAILURES:
+            return self._write(messages, tools, Marks(), add_generation_prompt=add_generation_prompt)
+        except (TemplateRunaway, *_FAILURES):
             return None
 
     def _check_results_apart(self, messages: Sequence[Message]) -> None:
@@ -334,16 +347,10 @@ class _Beginnings:
         return self.template.end_tokens
 
     def render_plain(self, messages: Sequence[TemplateMessage], *, add_generation_prompt: bool) -> str | None:
-        try:
-            return self.template._write(messages, self.tools, Marks(), add_generation_prompt=add_generation_prompt)
-        except _FAILURES:
-            return None
+        return self.template.try_text(messages, self.tools, add_generation_prompt=add_generation_prompt)
 
     def render_layout(self, messages: Sequence[TemplateMessage], *, add_generation_prompt: bool) -> Layout | None:
-        try:
-            return self.template._layout(messages, self.tools, add_generation_prompt=add_generation_prompt)
-        except _FAILURES:
-            return None
+        return self.template.try_layout(messages, self.tools, add_generation_prompt=add_generation_prompt)
 
 
 def _probe_call(arguments: object) -> list[dict[str, Any]]:
