@@ -60,7 +60,7 @@ class Forest:
     def of_lengths(cls, *lengths: int) -> Forest:
         """Make a forest of roots, one after another: plain packing."""
         ends = [sum(lengths[: index + 1]) for index in range(len(lengths))]
-        return cls((0, *ends[:-1]), tuple(ends), (NO_PARENT,) * len(lengths))
+        return cls((0, *ends)[: len(ends)], tuple(ends), (NO_PARENT,) * len(lengths))
 
     @property
     def num_tokens(self) -> int:
