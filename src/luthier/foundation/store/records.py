@@ -87,8 +87,9 @@ class RecordStore:
                 position=(last or 0) + 1,
             )
         )
-        for name, parent in record.identity.parents.items():
-            connection.execute(tables.parents.insert().values(child=record.digest, name=name, parent=parent))
+        edges = [{"child": record.digest, "name": name, "parent": p} for name, p in record.identity.parents.items()]
+        if edges:
+            connection.execute(tables.parents.insert(), edges)
 
     def get(self, digest: str) -> AnyRecord:
         """Return a record whose stored identity still has this digest.
