@@ -1,0 +1,211 @@
+"""Stage 1 alone, on any file or record: check, show, why, used by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from luthier.foundation.core.errors import DataError, RecipeError
+from luthier.foundation.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from luthier.foundation.schema.dataset import DatasetVersion
+    from luthier.instruments.text.encode import EncodedRow
+    from luthier.instruments.text.tokens import TextTokenizer
+    from luthier.stages.data.check import FileCheck
+    from luthier.stages.data.report import DataReport
+    from luthier.stages.data.why import Story
+
+KIND = "dataset_version"
+TrainOn = Literal["assistant", "last", "all"]
+
+
+def check(path: Path, *, format: str = "auto", form: str = "auto") -> FileCheck:
+    """Say what a file holds and what the default operators would do to it; bad rows are reported, not raised.
+
+    Args:
+        path: A file of rows.
+        format: How it is written; ``auto`` looks.
+        form: What its rows look like; ``auto`` looks.
+
+    Raises:
+        DataError: When the file as a whole cannot be read.
+    """
+    from luthier.stages.data.check import check_file
+    from luthier.stages.data.readers.source import Reading
+
+    return check_file(Reading(path, format=format, form=form))
+
+
+def show(path: Path, *, num_rows: int = 5, form: str = "auto") -> list[dict[str, Any]]:
+    """Return the first rows of a file in the one form that all rooms share.
+
+    Args:
+        path: A file of rows.
+        num_rows: How many.
+        form: What its rows look like; ``auto`` looks.
+
+    Raises:
+        DataError: When the file or one of its first rows cannot be read.
+    """
+    from luthier.stages.data.readers.source import Reading, read_rows
+
+    read = read_rows(Reading(path, form=form))
+    if not read.rows:
+        read.raise_problems()
+    return [row.model_dump(mode="json", exclude_defaults=True) for row in read.rows[:num_rows]]
+
+
+def show_masks(
+    path: Path,
+    *,
+    num_rows: int = 5,
+    form: str = "auto",
+    base: str | None = None,
+    train_on: TrainOn = "assistant",
+) -> list[dict[str, Any]]:
+    """Return the first rows as the model reads them, cut into what is trained and what is not.
+
+    Args:
+        path: A file of rows.
+        num_rows: How many.
+        form: What its rows look like; ``auto`` looks.
+        base: Whose tokenizer and chat template; the default base's where None.
+        train_on: Which turns are trained.
+
+    Raises:
+        DataError: When the file cannot be read, or a row has nothing to train.
+        EnvironmentLacks: E-ENV-005 when the base was not pulled.
+    """
+    from luthier.instruments.text.encode import encode_rows
+    from luthier.stages.data.readers.source import Reading, read_rows
+
+    read = read_rows(Reading(path, form=form))
+    tokenizer = _load_tokenizer(base)
+    encoded = encode_rows(read.rows[:num_rows], tokenizer, train_on=train_on)
+    if not encoded.rows:
+        read.raise_problems()
+        encoded.raise_problems()
+    shown = [_cut(row, tokenizer) for row in encoded.rows]
+    problems = [{"problem": problem.to_dict()} for problem in encoded.problems]
+    return [*shown, *problems]
+
+
+def _load_tokenizer(base: str | None) -> TextTokenizer:
+    from luthier.instruments.text.tokens import load_tokenizer
+    from luthier.instruments.text.tool_templates import choose_tool_template
+    from luthier.stages.model.catalogue import DEFAULT_BASE
+    from luthier.stages.model.stage import locate_base
+
+    folder = locate_base(base or DEFAULT_BASE, base_folder=Path.cwd(), environment=os.environ)
+    own = load_tokenizer(folder)
+    if own.chat_template is None:
+        return own
+    _, template = choose_tool_template(own.chat_template, name="auto")
+    return load_tokenizer(folder, chat_template=template)
+
+
+def _cut(row: EncodedRow, tokenizer: TextTokenizer) -> dict[str, Any]:
+    pieces = [
+        {"text": tokenizer.decode(row.token_ids_T[start:end]), "is_trained": is_trained}
+        for start, end, is_trained in _iterate_stretches([weight > 0 for weight in row.weights_T.tolist()])
+    ]
+    return {
+        "id": row.id,
+        "origin": str(row.origin),
+        "num_tokens": len(row.token_ids_T),
+        "num_trained": row.num_trained,
+        "pieces": pieces,
+    }
+
+
+def _iterate_stretches(marks: list[bool]) -> Iterator[tuple[int, int, bool]]:
+    """Yield the longest stretches of equal marks as start, end and mark."""
+    start = 0
+    for index in range(1, len(marks) + 1):
+        if index == len(marks) or marks[index] != marks[start]:
+            yield start, index, marks[start]
+            start = index
+
+
+def report(folder: Path, record: str = "latest") -> DataReport:
+    """Return a data set's report: sources, waterfall, splits.
+
+    Args:
+        folder: The folder that holds ``.luthier``.
+        record: A digest or its first digits, or ``latest``.
+
+    Raises:
+        StoreError: E-STO-004 when the record is unknown.
+    """
+    from luthier.stages.data.report import build_report
+
+    workspace = Workspace.open(folder)
+    return build_report(_find_dataset(workspace, record), workspace.blobs)
+
+
+def why(folder: Path, record: str, row: str) -> Story:
+    """Tell what happened to a row.
+
+    Args:
+        folder: The folder that holds ``.luthier``.
+        record: A data set's digest or its first digits, or ``latest``.
+        row: The row's id, or ``FILE:LINE``.
+
+    Raises:
+        StoreError: E-STO-004 when the record is unknown.
+        DataError: E-DAT-016 when the data set never saw such a row.
+    """
+    from luthier.stages.data.why import why as tell
+
+    workspace = Workspace.open(folder)
+    return tell(_find_dataset(workspace, record), workspace.blobs, row)
+
+
+def used_by(folder: Path, record: str) -> dict[str, Any]:
+    """List what was made from a record, nearest first.
+
+    Args:
+        folder: The folder that holds ``.luthier``.
+        record: Any record's digest or its first digits, or ``latest`` for the newest data set.
+
+    Raises:
+        StoreError: E-STO-004 when the record is unknown.
+    """
+    workspace = Workspace.open(folder)
+    digest = _find_dataset(workspace, record).digest if record == "latest" else workspace.records.find(record)
+    kinds = {entry.digest: entry for entry in workspace.records.entries()}
+    children = [
+        {"depth": child.depth, "as": child.name, "digest": child.digest, "kind": kinds[child.digest].kind}
+        for child in workspace.records.walk_children(digest)
+    ]
+    return {"record": digest, "kind": kinds[digest].kind, "used_by": children}
+
+
+def _find_dataset(workspace: Workspace, record: str) -> DatasetVersion:
+    from luthier.foundation.schema.dataset import DatasetVersion
+
+    if not workspace.folder.is_dir():
+        raise RecipeError(
+            "E-REC-014",
+            "there is no workspace here yet, and so no data set",
+            got=str(workspace.root),
+            allowed="a folder that holds .luthier",
+            fix="luthier data curate RECIPE",
+        )
+    found = (
+        workspace.records.latest(KIND)
+        if record == "latest"
+        else workspace.records.get(workspace.records.find(record, kind=KIND))
+    )
+    if not isinstance(found, DatasetVersion):
+        raise DataError(
+            "E-DAT-016",
+            "the workspace holds no data set yet",
+            got=str(workspace.root),
+            allowed="a workspace in which a recipe's data stage ran",
+            fix="luthier data curate RECIPE",
+        )
+    return found

@@ -1,0 +1,59 @@
+"""Every command with its one line of help, so that ``--help`` loads none of them."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class CommandRow(NamedTuple):
+    """Where a command is defined.
+
+    Attributes:
+        place: ``module:function`` below ``luthier.cli.commands``; empty for a group of commands without its own.
+        summary: What ``--help`` says; equal to the first sentence of the command's docstring.
+    """
+
+    place: str
+    summary: str
+
+
+ROOT: Final[dict[str, CommandRow]] = {
+    "run": CommandRow("corridor:run", "Run a recipe's stages: what is there is reused, what was broken off goes on."),
+    "data": CommandRow("", "Stage 1: look at rows, clean them, tell a row's story."),
+    "model": CommandRow("", "Stage 2: the base models at hand, and whether a folder is safe."),
+    "plan": CommandRow("corridor:plan", "Stage 3: what a run will take and why, before anything is loaded."),
+    "train": CommandRow("corridor:train", "Stage 4: train by a recipe; an interrupted run goes on."),
+    "runs": CommandRow("runs:runs", "List training runs, newest first."),
+    "evaluate": CommandRow("corridor:evaluate", "Stage 5: compare the tuned model with its base and judge the gates."),
+    "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
+    "list": CommandRow("finding:list_", "List the plug-ins of a family."),
+    "explain": CommandRow("finding:explain", "Explain an error code."),
+    "doctor": CommandRow("finding:doctor", "Say what this machine has and lacks, with the line that mends it."),
+    "status": CommandRow("workspace:status", "Show what a workspace holds and what is unfinished."),
+    "logs": CommandRow("workspace:logs", "Show a run's curve or its failure."),
+    "gc": CommandRow("workspace:gc", "Delete blobs and folders that nothing needs any more."),
+}
+
+GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
+    "data": {
+        "check": CommandRow("data:check", "Say what a file holds and what the default operators would do to it."),
+        "curate": CommandRow("data:curate", "Run a recipe's data stage alone."),
+        "show": CommandRow("data:show", "Show rows of a file, and with --masks what is trained in them."),
+        "why": CommandRow("data:why", "Tell what happened to a row, from its file to its split."),
+        "used-by": CommandRow("data:used_by", "List what was made from a record."),
+    },
+    "model": {
+        "list": CommandRow("model:list_", "List the bases known by name and which of them are here."),
+        "show": CommandRow("model:show", "Show what is known about a base."),
+        "pull": CommandRow("model:pull", "Bring a base by name, verified, once."),
+        "check": CommandRow("model:check", "Say what a model folder is and whether it is safe to load."),
+    },
+    "runs": {
+        "compare": CommandRow("runs:compare", "Show two runs side by side: what differs and what it gave."),
+    },
+    "recipe": {
+        "check": CommandRow("recipe:check", "Check a recipe: all mistakes at once, each with its line."),
+        "show": CommandRow("recipe:show", "Show every value of a recipe with its origin."),
+        "schema": CommandRow("recipe:schema", "Print the JSON Schema of recipes, for editors."),
+    },
+}
