@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from luthier.foundation.registry import TABLES
+from luthier.foundation.recipe.resolve import load_recipe
+from luthier.foundation.registry import TABLES, get_rows
+from luthier.testing.conformance import check_plugin
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = [(family, name) for family, table in TABLES.items() for name in table.rows]
@@ -106,6 +109,51 @@ def test_every_commands_name_in_the_guides_exists() -> None:
     }
 
     assert {(page, word) for page, word in named if word not in known} == set()
+
+
+def list_blocks(kind: str) -> list[tuple[str, str]]:
+    return [
+        (f"{path.relative_to(ROOT)}-{number}", block)
+        for path in PAGES
+        for number, block in enumerate(re.findall(rf"```{kind}\n(.*?)```", path.read_text(encoding="utf-8"), re.S))
+    ]
+
+
+RECIPES = {name: text for name, text in list_blocks("yaml") if text.startswith("luthier:")}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_that_is_shown_loads(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPES[name], encoding="utf-8")
+
+    assert load_recipe(path, environment={}).recipe.luthier == 1
+
+
+def test_the_plugin_of_the_guide_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's two files, installed as a distribution, pass the check that the guide shows."""
+    text = (ROOT / "docs" / "guides" / "write-a-plugin.md").read_text(encoding="utf-8")
+    config, operator, _ = re.findall(r"```python\n(.*?)```", text, re.S)
+    point = re.findall(r"```toml\n\[project.*?\n(.*?)```", text, re.S)[0].replace('"', "")
+    package = tmp_path / "my_operators" / "min_length"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").write_text('"""Mine."""\n', encoding="utf-8")
+    (package / "config.py").write_text(config, encoding="utf-8")
+    (package / "operator.py").write_text(operator, encoding="utf-8")
+    info = tmp_path / "my_operators-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-operators\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[luthier.operators]\n{point}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    get_rows.cache_clear()
+    try:
+        check_plugin("operators", "min_length")
+    finally:
+        get_rows.cache_clear()
+        for module in [name for name in sys.modules if name.startswith("my_operators")]:
+            del sys.modules[module]
 
 
 # CHANGELOG (STYLE section 16): outcomes in one sentence of at most 25 words, under Unreleased until a release.
