@@ -1,0 +1,1 @@
+"""Batched generation in plain torch: see runtime.py."""
