@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,11 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 CHUNK_BYTES = 1 << 20
 GREATEST_INTEGER = 2**53
 
+_PLAIN_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_NOT_PLAIN = re.compile(r"\d{16}|(?:^|[:,\[])-?\d+[.e]|[\ud800-\udfff\U00010000-\U0010ffff]")
+"""Where the standard library's JSON may differ from the canonical one: large integers, floats, characters outside
+the basic plane (keys are sorted by UTF-16 units). It also matches inside some strings, which costs time only."""
+
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401  any JSON value
     """Write a JSON value in its one canonical form.
@@ -23,10 +29,18 @@ def canonical_json(value: Any) -> bytes:  # noqa: ANN401  any JSON value
     Args:
         value: Objects, arrays, strings, finite numbers, booleans and null.
 
+    Numerics:
+        Most rows hold only text and small integers; for these the standard library's encoder gives the same
+        bytes about ten times faster. All else goes to ``rfc8785``.
+
     Source:
         RFC 8785, JSON Canonicalization Scheme.
     """
-    return rfc8785.dumps(value)
+    try:
+        text = _PLAIN_ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return rfc8785.dumps(value)
+    return rfc8785.dumps(value) if _NOT_PLAIN.search(text) else text.encode()
 
 
 def parse_canonical_json(text: str | bytes) -> Any:  # noqa: ANN401  any JSON value

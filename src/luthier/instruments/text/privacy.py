@@ -6,10 +6,12 @@ Names, addresses and the like need a model and are not found here. Every recogni
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Final
 
-from luthier.instruments.text.privacy_pattern import Finding, Recogniser
+from luthier.instruments.text.privacy_pattern import Finding, Hints, Recogniser
 from luthier.instruments.text.privacy_personal import PERSONAL
 from luthier.instruments.text.privacy_secrets import SECRETS
 
@@ -19,6 +21,12 @@ RECOGNISERS: Final[tuple[Recogniser, ...]] = (*SECRETS, *PERSONAL)
 PERSONAL_KINDS: Final[tuple[str, ...]] = tuple(dict.fromkeys(each.kind for each in PERSONAL))
 SECRET_KINDS: Final[tuple[str, ...]] = tuple(dict.fromkeys(each.kind for each in SECRETS))
 KINDS: Final[tuple[str, ...]] = SECRET_KINDS + PERSONAL_KINDS
+
+
+_MAYBE: Final = re.compile(
+    r"\d|@|://|[\w-]{20}|private key|passw|pwd|passphrase|passcode|secret|token|credential|key", re.IGNORECASE
+)
+"""Every finding holds one of these, so a text without them needs no recogniser."""
 
 
 def find_private(text: str, kinds: Collection[str] = KINDS) -> tuple[Finding, ...]:
@@ -31,12 +39,20 @@ def find_private(text: str, kinds: Collection[str] = KINDS) -> tuple[Finding, ..
     Returns:
         Findings in order of their start that do not overlap; of overlapping ones the longest.
     """
-    lowered = text.lower()
+    if _MAYBE.search(text) is None:
+        return ()
+    return _find(text, tuple(kinds))
+
+
+@lru_cache(maxsize=8192)
+def _find(text: str, kinds: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Do the search; remembered, because system prompts and tool schemas come back row after row."""
+    hints = Hints(text)
     ranked = [
         (finding.start - finding.end, rank, finding)
         for rank, recogniser in enumerate(RECOGNISERS)
-        if recogniser.kind in kinds
-        for finding in recogniser.find(text, lowered)
+        if recogniser.kind in kinds and hints.allow(recogniser)
+        for finding in recogniser.find(text)
     ]
     taken: list[Finding] = []
     for _, _, finding in sorted(ranked):

@@ -34,14 +34,31 @@ class Recogniser:
     hint: re.Pattern[str] | None = None
     accept: Callable[[str], bool] | None = None
 
-    def find(self, text: str, lowered: str) -> Iterator[Finding]:
-        """Yield findings from left to right; ``lowered`` is the text in lower case, made once for all."""
-        if self.hints and not any(hint in lowered for hint in self.hints):
-            return
-        if self.hint is not None and self.hint.search(text) is None:
-            return
+    def find(self, text: str) -> Iterator[Finding]:
+        """Yield findings from left to right, without asking the hints."""
         group: str | int = "value" if "value" in self.pattern.groupindex else 0
         for match in self.pattern.finditer(text):
             start, end = match.span(group)
             if start < end and (self.accept is None or self.accept(text[start:end])):
                 yield Finding(self.kind, start, end)
+
+
+class Hints:
+    """Asks the hints of many recognisers about one text, each pattern once."""
+
+    def __init__(self, text: str) -> None:
+        """Prepare the text."""
+        self._text = text
+        self._lowered = text.lower()
+        self._answers: dict[re.Pattern[str], bool] = {}
+
+    def allow(self, recogniser: Recogniser) -> bool:
+        """Tell whether a recogniser may find anything in the text."""
+        if recogniser.hints:
+            return any(hint in self._lowered for hint in recogniser.hints)
+        pattern = recogniser.hint
+        if pattern is None:
+            return True
+        if pattern not in self._answers:
+            self._answers[pattern] = pattern.search(self._text) is not None
+        return self._answers[pattern]

@@ -76,5 +76,5 @@ def _describe_unanswered(entry: Entry) -> Problem:
         "E-DAT-015",
         f"row {entry.row} ends in a turn of {entry.detail['role']!r} that nobody answers",
         origin=str(entry.origin),
-        fix="add the answer, or in data.operators use {type: empty, unanswered: drop}",
+        fix="add the answer, or in data.operators use {type: empty, unanswered: trim}",
     )

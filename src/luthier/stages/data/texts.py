@@ -20,13 +20,20 @@ _INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u
 _SEPARATOR: Final = "\x1f"
 
 
-def map_texts(row: Row, change: TextFunction, change_arguments: TextFunction | None = None) -> Row:
+def map_texts(
+    row: Row,
+    change: TextFunction,
+    *,
+    change_arguments: TextFunction | None = None,
+    is_clean: Callable[[str], bool] = lambda _: False,
+) -> Row:
     """Apply a function to every text that a model would see: contents, calls, tool schemas, plain text.
 
     Args:
         row: The row.
         change: Gives a text's new form; it must return the very same object where nothing changes.
         change_arguments: The same for a call's JSON text of arguments; ``change`` where None.
+        is_clean: Tells from all tool schemas as one JSON text that nothing in them would change; spares the walk.
 
     Returns:
         The row itself where no text changed.
@@ -40,9 +47,10 @@ def map_texts(row: Row, change: TextFunction, change_arguments: TextFunction | N
     text = change(row.text) if row.text else row.text
     if text != row.text:
         update["text"] = text
-    tools = _map_json(row.tools, change)
-    if tools != row.tools:
-        update["tools"] = tools
+    if row.tools and not is_clean(json.dumps(row.tools, ensure_ascii=False)):
+        tools = _map_json(row.tools, change)
+        if tools != row.tools:
+            update["tools"] = tools
     return row.model_copy(update=update) if update else row
 
 

@@ -28,7 +28,7 @@ class Reading:
         path: Where it lies.
         format: ``jsonl`` or ``json``; ``auto`` tells by name and first byte.
         form: The rows' form; ``auto`` takes that of the first good row.
-        columns: Our column names by theirs, as ``forms.to_row`` takes them.
+        columns: The source's column names by the form's, as ``forms.to_row`` takes them.
         name: What rows and messages call the file; the path where empty.
     """
 

@@ -13,11 +13,12 @@ class Config(OperatorConfig):
     """Drop training rows that hold what a set of ``data.evaluation`` asks.
 
     A row goes when it says the same as an evaluation row, asks the same single question, quotes a whole short
-    question, or shares a large part of its word n-grams. System prompts, tool schemas and tool results never count.
+    question, or shares a large part of the word n-grams of its questions. System prompts, tool schemas and tool
+    results never count.
 
     Attributes:
         ngram: Words of an n-gram.
-        overlap: Share of an evaluation row's n-grams that one training row must hold to be dropped.
+        overlap: Share of the n-grams of an evaluation row's questions that one training row must hold to be dropped.
         min_words: Fewest words of a question whose quotation inside a longer text counts.
     """
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from luthier.foundation.schema.rows import Row
 from luthier.stages.data.operators.decontaminate.config import Config
 from luthier.stages.data.texts import iterate_spoken, split_words
+
+MIN_DIALOGUE_GRAMS: Final = 5
+"""Fewest n-grams of a row with several questions: one alone is a stock phrase, such as thanks at the end."""
 
 Place = tuple[str, str]
 """Name of the evaluation set and id of its row."""
@@ -31,7 +35,8 @@ class LeakIndex:
         wholes: Everything said in a row, normalised.
         questions: The one question of a row with a single user turn.
         quotable: First words of short questions, to the whole question's words.
-        grams: Each n-gram to the rows that hold it.
+        grams: Each n-gram of what users say to the rows that hold it; answers are not looked at, since the
+            stock phrases of assistants are the same everywhere.
         num_grams: Number of distinct n-grams a row has.
     """
 
@@ -61,11 +66,11 @@ class LeakIndex:
             if self.config.min_words <= len(question):
                 head = " ".join(question[: self.config.min_words])
                 self.quotable[head].append((" ".join(question), len(question), place))
-        found = {gram for _, words in spoken for gram in self._iterate_grams(words)}
-        for gram in found:
-            self.grams[gram].add(place)
-        if found:
+        found = {gram for role, words in spoken if role != "assistant" for gram in self._iterate_grams(words)}
+        if len(found) >= (MIN_DIALOGUE_GRAMS if len(asked) > 1 else 1):
             self.num_grams[place] = len(found)
+            for gram in found:
+                self.grams[gram].add(place)
 
     def find_leak(self, row: Row) -> Leak | None:
         """Return how a training row repeats an evaluation row, the plainest way first; None where it does not."""

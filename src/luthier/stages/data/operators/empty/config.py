@@ -11,7 +11,8 @@ class Config(OperatorConfig):
     """Drop rows that say nothing: no messages, a blank answer, a blank question.
 
     Attributes:
-        unanswered: What to do with a conversation whose last turn is not the assistant's.
+        unanswered: What to do with a conversation whose last turn is not the assistant's: ``refuse`` it and stop,
+            ``trim`` the turns after the last answer, or ``drop`` it.
     """
 
-    unanswered: Literal["refuse", "drop"] = "refuse"
+    unanswered: Literal["refuse", "trim", "drop"] = "refuse"

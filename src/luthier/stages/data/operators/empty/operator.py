@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from luthier.foundation.core.errors import Problem
 from luthier.foundation.schema.rows import Message, Row
 from luthier.stages.data.operators.empty.config import Config
-from luthier.stages.data.outcomes import Dropped, HeldOut, Kept, Outcome, Refused
+from luthier.stages.data.outcomes import Changed, Dropped, HeldOut, Kept, Outcome, Refused
 
 
 class EmptyOperator:
@@ -21,10 +21,20 @@ class EmptyOperator:
                 yield Dropped(row, (reason,), {"message": turn} if turn is not None else {})
             elif row.kind != "conversation" or row.messages[-1].role == "assistant":
                 yield Kept(row)
-            elif config.unanswered == "drop":
-                yield Dropped(row, ("unanswered",), {"role": row.messages[-1].role})
             else:
-                yield Refused(row, _describe_unanswered(row))
+                yield judge_unanswered(row, config)
+
+
+def judge_unanswered(row: Row, config: Config) -> Outcome:
+    """Do as the options say with a conversation whose last turn nobody answers."""
+    last = max((turn for turn, message in enumerate(row.messages) if message.role == "assistant"), default=-1)
+    detail = {"role": row.messages[-1].role}
+    if config.unanswered == "refuse":
+        return Refused(row, _describe_unanswered(row))
+    if config.unanswered == "drop" or last < 0:
+        return Dropped(row, ("unanswered",), detail)
+    trimmed = row.model_copy(update={"messages": row.messages[: last + 1]})
+    return Changed(trimmed, row, ("unanswered",), detail | {"removed": len(row.messages) - last - 1})
 
 
 def find_emptiness(row: Row) -> tuple[str, int | None]:
@@ -59,7 +69,7 @@ def _describe_unanswered(row: Row) -> Problem:
         got=last.text[:100],
         origin=str(row.origin),
         allowed="a conversation whose last turn is the assistant's",
-        fix="add the answer, or in data.operators use {type: empty, unanswered: drop}",
+        fix="add the answer, or in data.operators use {type: empty, unanswered: trim} or drop",
     )
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from luthier.foundation.core.hashing import sha256_bytes
 from luthier.foundation.schema.plugins import OperatorConfig
 from luthier.foundation.schema.rows import Row
 from luthier.instruments.text.privacy import find_private, replace_private
@@ -18,9 +19,15 @@ from luthier.stages.data.texts import map_texts
 class Redactor:
     """Replaces values in the texts of one row by placeholders; equal values get equal placeholders."""
 
-    def __init__(self, kinds: Sequence[str]) -> None:
-        """Start with no value seen."""
+    def __init__(self, kinds: Sequence[str], known_tools: dict[str, bool] | None = None) -> None:
+        """Start with no value seen.
+
+        Args:
+            kinds: What to look for.
+            known_tools: Digests of tool lists to whether they are clean, shared by the rows of one call.
+        """
         self._kinds = kinds
+        self._known_tools = {} if known_tools is None else known_tools
         self._names: dict[tuple[str, str], str] = {}
         self.counts: Counter[str] = Counter()
 
@@ -45,9 +52,20 @@ class Redactor:
 
     def redact_row(self, row: Row) -> Row:
         """Redact every text of a row and its further columns."""
-        changed = map_texts(row, self.redact, self.redact_arguments)
+        changed = map_texts(
+            row,
+            self.redact,
+            change_arguments=self.redact_arguments,
+            is_clean=self._has_clean_tools,
+        )
         fields = self._redact_value(row.fields)
         return changed if fields == row.fields else changed.model_copy(update={"fields": fields})
+
+    def _has_clean_tools(self, text: str) -> bool:
+        digest = sha256_bytes(text.encode())
+        if digest not in self._known_tools:
+            self._known_tools[digest] = not find_private(text, self._kinds)
+        return self._known_tools[digest]
 
     def _redact_value(self, value: Any) -> Any:  # noqa: ANN401  any JSON value
         if isinstance(value, str):
@@ -74,8 +92,9 @@ class PiiOperator:
 
     def apply(self, rows: Sequence[Row], config: Config, held_out: HeldOut) -> Iterator[Outcome]:  # noqa: ARG002
         """Judge each row by itself."""
+        known_tools: dict[str, bool] = {}
         for row in rows:
-            redactor = Redactor(config.kinds)
+            redactor = Redactor(config.kinds, known_tools)
             redacted = redactor.redact_row(row)
             reasons = tuple(sorted(redactor.counts))
             detail = {"counts": dict(sorted(redactor.counts.items()))}

@@ -29,6 +29,11 @@ class Cleaning:
     hidden: list[str] = field(default_factory=list)
 
 
+def is_plain(text: str) -> bool:
+    """Tell cheaply that a JSON text holds only plain ASCII, escapes of control characters included."""
+    return text.isascii() and "\\u00" not in text and "\\r" not in text and table.SUSPECT.search(text) is None
+
+
 def clean_text(text: str, found: Cleaning, *, fix_lookalikes: bool) -> str:
     """Return the text without hidden and odd characters, in NFC; the same object where nothing changes.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from luthier.foundation.schema.rows import Row
-from luthier.stages.data.operators.unicode.cleaning import Cleaning, clean_text
+from luthier.stages.data.operators.unicode.cleaning import Cleaning, clean_text, is_plain
 from luthier.stages.data.operators.unicode.config import Config
 from luthier.stages.data.outcomes import Changed, Dropped, HeldOut, Kept, Outcome
 from luthier.stages.data.texts import map_texts
@@ -33,7 +33,7 @@ class UnicodeOperator:
 
 def _clean_row(row: Row, found: Cleaning, config: Config) -> Row:
     fix_lookalikes = config.lookalikes == "fix"
-    return map_texts(row, lambda text: clean_text(text, found, fix_lookalikes=fix_lookalikes))
+    return map_texts(row, lambda text: clean_text(text, found, fix_lookalikes=fix_lookalikes), is_clean=is_plain)
 
 
 PLUGIN = UnicodeOperator()
