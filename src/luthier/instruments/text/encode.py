@@ -301,7 +301,7 @@ def _check_end(
 ) -> None:
     """Refuse a turn whose end is not taught: a model trained on it would never stop."""
     is_inside = (tokens.offsets[:, 0] < turn.end) & (tokens.offsets[:, 1] > turn.start) & (weights > 0)
-    if not np.isin(tokens.ids[is_inside], list(tokenizer.end_token_ids)).any():
+    if tokenizer.end_token_ids.isdisjoint(tokens.ids[is_inside].tolist()):
         raise DataError(
             "E-TXT-007",
             f"the end of the assistant's turn (message {turn.message + 1}) is not trained",

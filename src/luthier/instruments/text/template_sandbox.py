@@ -60,32 +60,42 @@ class Marks:
         return f"{self.opening}{name}{self.closing}" if self.opening else ""
 
 
-class _Hooks(Extension):
-    """The ``generation`` tag, and what the transformed template calls at loops and joins."""
+class _GenerationTag(Extension):
+    """The tag ``{% generation %} … {% endgeneration %}``."""
 
     tags = {"generation"}  # noqa: RUF012  jinja reads the class attribute
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """Read ``{% generation %} … {% endgeneration %}``."""
+        """Read the tag and its body."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.CallBlock(self.call_method("_generate"), [], [], body).set_lineno(line)
 
-    @property
-    def marks(self) -> Marks:
-        """The marks of the rendering under way."""
-        found: Marks = self.environment.marks  # type: ignore[attr-defined]
-        return found
-
     def _generate(self, caller: Callable[[], str]) -> str:
-        return f"{self.marks.write('g')}{caller()}{self.marks.write('h')}"
+        marks: Marks = self.environment.marks  # type: ignore[attr-defined]
+        return f"{marks.write('g')}{caller()}{marks.write('h')}"
 
-    def _begin_loop(self) -> str:
-        self.marks.loops.append(False)
+
+class _Hooks:
+    """What a transformed template calls at loops and joins.
+
+    They are reached as filters: the sandbox checks every call, which would double the time of a rendering. Their names
+    hold a space, so that no template can name them.
+    """
+
+    def __init__(self, environment: _Environment) -> None:
+        self._environment = environment
+        for name in ("begin", "step", "end", "join"):
+            environment.filters[f"loop {name}"] = getattr(self, name)
+
+    def begin(self, _: object) -> str:
+        """A loop begins."""
+        self._environment.marks.loops.append(False)
         return ""
 
-    def _step(self, item: object = None) -> str:
-        marks = self.marks
+    def step(self, item: object) -> str:
+        """A loop is at an item."""
+        marks = self._environment.marks
         marks.steps += 1
         if marks.steps > marks.max_steps:
             message = f"more than {marks.max_steps} loop steps"
@@ -96,11 +106,14 @@ class _Hooks(Extension):
         marks.loops[-1] = True
         return marks.write(f"m{len(marks.loops)}.{index}")
 
-    def _end_loop(self) -> str:
-        depth = len(self.marks.loops)
-        return self.marks.write(f"e{depth}") if self.marks.loops.pop() else ""
+    def end(self, _: object) -> str:
+        """A loop is over."""
+        marks = self._environment.marks
+        depth = len(marks.loops)
+        return marks.write(f"e{depth}") if marks.loops.pop() else ""
 
-    def _join(self, *parts: object) -> str:
+    def join(self, parts: Sequence[object]) -> str:
+        """Join what stands between tildes."""
         text: str = _bounded("".join(map(str, parts)))
         return text
 
@@ -108,24 +121,23 @@ class _Hooks(Extension):
 class _AddHooks(NodeTransformer):
     """Put hooks around and into every loop, and bound joins."""
 
-    def __init__(self, hooks: Extension) -> None:
-        self.hooks = hooks
-
     def visit_For(self, node: nodes.For) -> list[nodes.Node]:  # noqa: N802  jinja's visitor protocol
         """Tell the hooks that a loop begins, which item it is at, and that it is over."""
         self.generic_visit(node)
-        is_name = isinstance(node.target, nodes.Name)
-        item: list[nodes.Expr] = [nodes.Name(node.target.name, "load")] if is_name else []  # type: ignore[attr-defined]
-        node.body.insert(0, self._output("_step", item, node.lineno))
-        return [self._output("_begin_loop", [], node.lineno), node, self._output("_end_loop", [], node.lineno)]
+        target = node.target
+        item = nodes.Name(target.name, "load") if isinstance(target, nodes.Name) else nodes.Const(None)
+        node.body.insert(0, nodes.Output([_filter("step", item)]).set_lineno(node.lineno))
+        begin = nodes.ExprStmt(_filter("begin", nodes.Const(None))).set_lineno(node.lineno)
+        return [begin, node, nodes.Output([_filter("end", nodes.Const(None))]).set_lineno(node.lineno)]
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Bound what ``~`` makes."""
         self.generic_visit(node)
-        return self.hooks.call_method("_join", list(node.nodes)).set_lineno(node.lineno)
+        return _filter("join", nodes.List(list(node.nodes))).set_lineno(node.lineno)
 
-    def _output(self, method: str, args: list[nodes.Expr], line: int) -> nodes.Node:
-        return nodes.Output([self.hooks.call_method(method, args)]).set_lineno(line)
+
+def _filter(name: str, value: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(value, f"loop {name}", [], [], None, None)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -134,7 +146,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "+", "%"})
     marks: Marks
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401  template values
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401, ARG002  jinja's
         """Apply an operator unless its result would pass the bound."""
         if operator == "*":
             _check_product(left, right)
@@ -143,7 +155,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise TemplateRunaway(message)
         elif operator == "%" and isinstance(left, str):
             _check_widths(left)
-        return _bounded(super().call_binop(context, operator, left, right))
+        return _bounded(self.binop_table[operator](left, right))
 
     def call(self, context: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call what a template calls unless it asks for a text beyond the bound."""
@@ -231,7 +243,7 @@ class CompiledTemplate:
     """
 
     def __init__(self, source: str, *, now: Clock) -> None:
-        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Hooks, loop_controls])
+        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loop_controls])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda pattern: now().strftime(pattern)
@@ -241,8 +253,8 @@ class CompiledTemplate:
         tree = environment.parse(source)
         self.has_generation_marks = any(_is_generation(node) for node in tree.find_all(nodes.CallBlock))
         self.names = frozenset(node.name for node in tree.find_all(nodes.Name))
-        hooks = next(item for item in environment.extensions.values() if isinstance(item, _Hooks))
-        code = environment.compile(_AddHooks(hooks).visit(tree))
+        _Hooks(environment)
+        code = environment.compile(_AddHooks().visit(tree))
         self._template = jinja2.Template.from_code(environment, code, environment.globals)
 
     def render(self, variables: Mapping[str, Any], marks: Marks) -> str:

@@ -32,13 +32,10 @@ class Turn:
     Attributes:
         message: Its index in the conversation.
         spans: Regions that the model writes, the end of the turn included.
-        follows_prompt: Whether the text before equals the prompt that generation would show; None where marks made
-            the question needless.
     """
 
     message: int
     spans: tuple[Region, ...]
-    follows_prompt: bool | None = None
 
     @property
     def start(self) -> int:
@@ -150,11 +147,17 @@ def find_turns(layout: Layout, messages: Sequence[TemplateMessage], renderer: Re
     if renderer.has_generation_marks:
         return tuple(_read_generated(layout, messages))
     regions = layout.regions or _find_regions_by_beginnings(layout.text, messages, renderer)
-    return tuple(
-        _find_turn(Layout(layout.text, regions, []), messages, index, renderer)
-        for index, message in enumerate(messages)
-        if message["role"] == "assistant" and index in regions
-    )
+    found = Layout(layout.text, regions, [])
+    headers: dict[str, str] = {}
+    turns = []
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant" and index in regions:
+            # What asks for an answer depends on who spoke before: one prompt rendered for each is enough.
+            before = str(messages[index - 1]["role"]) if index else ""
+            turn = _find_turn(found, messages, index, renderer, header=headers.get(before))
+            headers.setdefault(before, found.text[regions[index][0][0] : turn.start])
+            turns.append(turn)
+    return tuple(turns)
 
 
 def _read_generated(layout: Layout, messages: Sequence[TemplateMessage]) -> Iterator[Turn]:
@@ -183,23 +186,30 @@ def _find_regions_by_beginnings(
     return {index: found for index, found in regions.items() if found[0][0] < found[0][1]}
 
 
-def _find_turn(layout: Layout, messages: Sequence[TemplateMessage], index: int, renderer: Renderer) -> Turn:
+def _find_turn(
+    layout: Layout, messages: Sequence[TemplateMessage], index: int, renderer: Renderer, *, header: str | None
+) -> Turn:
     if len(layout.regions[index]) != 1:
         message = f"the template writes message {index + 1} in several places"
         raise SpansUnclear(message)
     begin, limit = layout.regions[index][0]
-    prompt = renderer.render_plain(messages[:index], add_generation_prompt=True)
-    follows = prompt is not None and layout.text.startswith(prompt) and begin <= len(prompt) <= limit
-    if prompt is not None and follows:
-        start = len(prompt)
+    block = layout.text[begin:limit]
+    if header is not None and block.startswith(header):
+        start = begin + len(header)
     else:
-        start = begin + _measure_header(layout.text[begin:limit], messages[:index], renderer)
+        start = begin + _measure_header(layout.text, (begin, limit), messages[:index], renderer)
     is_last = index == len(messages) - 1
-    return Turn(index, ((start, _find_end(layout.text, (start, limit), is_last=is_last, renderer=renderer)),), follows)
+    return Turn(index, ((start, _find_end(layout.text, (start, limit), is_last=is_last, renderer=renderer)),))
 
 
-def _measure_header(block: str, before: Sequence[TemplateMessage], renderer: Renderer) -> int:
-    """Measure how much of a turn's block the prompt provides, where the whole prompt does not begin the whole text."""
+def _measure_header(text: str, region: Region, before: Sequence[TemplateMessage], renderer: Renderer) -> int:
+    """Measure how much of a turn's region the prompt provides that generation would show before it."""
+    begin, limit = region
+    block = text[begin:limit]
+    prompt = renderer.render_plain(before, add_generation_prompt=True)
+    if prompt is not None and begin <= len(prompt) <= limit and text.startswith(prompt):
+        return len(prompt) - begin
+    # The template writes the history differently once an answer follows: compare the ends of both.
     shown = renderer.render_layout(before, add_generation_prompt=True) if before else None
     if shown is None:
         before = [{"role": "user", "content": PROBE}]
