@@ -107,7 +107,7 @@ class Environment:
         """
         if os.path.exists(self.path(UNFINISHED)):
             say("an earlier set-up was interrupted; starting again")
-            shutil.rmtree(self.folder)
+            self.empty()
         if os.path.exists(self.python):
             return
         check_space(os.path.dirname(os.path.abspath(self.folder)), self.needed_bytes)
@@ -125,6 +125,15 @@ class Environment:
         if done.returncode != 0:
             message = "Python {0} cannot make environments; install its venv module (apt install python{0}-venv)"
             raise Lacks(message.format("{}.{}".format(*sys.version_info[:2])))
+
+    def empty(self):
+        """Remove all but the marker, so that an interruption here is seen as one too."""
+        for name in os.listdir(self.folder):
+            path = self.path(name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif name != UNFINISHED:
+                os.remove(path)
 
     def run_pip(self, arguments, out=subprocess.PIPE):
         """Run the environment's pip and return ``(status, stdout, stderr)``; what it says is kept in the log."""

@@ -417,6 +417,21 @@ def test_an_interrupted_set_up_starts_again_clean(fake: Callable[..., Path], mon
     assert not (folder / "half-installed").exists()
 
 
+def test_an_interruption_while_starting_again_is_seen_as_one(
+    fake: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fake()
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").write_text("half", encoding="utf-8")
+    (folder / ".unfinished").write_text("x", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(environment.shutil, "rmtree", raise_interrupt)
+        assert run_main(patch, folder)[0] == 130
+
+    assert (folder / ".unfinished").is_file()
+    assert run_main(monkeypatch, folder)[0] == 0
+
+
 def raise_interrupt(*arguments: object, **settings: object) -> None:
     raise KeyboardInterrupt
 
