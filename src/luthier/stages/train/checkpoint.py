@@ -29,6 +29,7 @@ from luthier.foundation.core.files import (
     MANIFEST_NAME,
     TEMPORARY_PREFIX,
     FileSystem,
+    disk_errors,
     find_damage,
     write_folder_atomic,
 )
@@ -183,9 +184,10 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> Path:
         place = self._folder / QUARANTINE_NAME / f"step-{step:08d}-{uuid.uuid4().hex[:8]}"
-        place.parent.mkdir(exist_ok=True)
-        self._fs.replace(self.path(step), place)
-        self._fs.sync_folder(self._folder)
+        with disk_errors(self._folder, place.name):
+            place.parent.mkdir(exist_ok=True)
+            self._fs.replace(self.path(step), place)
+            self._fs.sync_folder(self._folder)
         return place
 
     def _let_go(self) -> None:
@@ -195,7 +197,8 @@ class Checkpoints:
         for step in self.steps():
             if step not in kept and step in self._verified:
                 doomed = self._folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-                self._fs.replace(self.path(step), doomed)  # a half-deleted folder must not look like a checkpoint
+                with disk_errors(self._folder, self.path(step).name):
+                    self._fs.replace(self.path(step), doomed)  # a half-deleted folder must not look like a checkpoint
                 shutil.rmtree(doomed, ignore_errors=True)
                 self._verified.discard(step)
 
