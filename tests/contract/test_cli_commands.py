@@ -28,6 +28,10 @@ CONTRACT = {
     "runs": [],
     "runs compare": ["RUN", "RUN"],
     "evaluate": ["RECIPE", "--set"],
+    "generate": [
+        "REF",
+        *("--data", "--form", "--max-new-tokens", "--output", "--rows", "--seed", "--temperature", "--top-p"),
+    ],
     "recipe check": ["RECIPE", "--set"],
     "recipe show": ["RECIPE", "--set"],
     "recipe schema": ["--output"],

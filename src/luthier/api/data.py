@@ -100,11 +100,11 @@ def _load_tokenizer(base: str | None) -> TextTokenizer:
     from luthier.stages.model.stage import locate_base
 
     folder = locate_base(base or DEFAULT_BASE, base_folder=Path.cwd(), environment=os.environ)
-    own = load_tokenizer(folder)
-    if own.chat_template is None:
-        return own
-    _, template = choose_tool_template(own.chat_template, name="auto")
-    return load_tokenizer(folder, chat_template=template)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.chat_template is None:
+        return tokenizer
+    _, template = choose_tool_template(tokenizer.chat_template)
+    return tokenizer.with_chat_template(template)
 
 
 def _cut(row: EncodedRow, tokenizer: TextTokenizer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from luthier.cli.face import Face, command, draw_facts, draw_table
-from luthier.cli.options import overrides_option, recipe_argument
+from luthier.cli.options import form_option, overrides_option, recipe_argument
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,6 @@ BAD_ROWS: Final = 2
 RIGHT: Final = ("rows in", "rows out", "dropped", "changed", "flagged")
 
 file_argument: Final = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-form_option: Final = click.option("--form", metavar="FORM", default="auto", show_default=True, help="The rows' form.")
 record_argument: Final = click.argument("record", metavar="RECORD")
 
 
