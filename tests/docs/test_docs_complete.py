@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.foundation.core.errors import RecipeError
 from luthier.foundation.recipe.resolve import load_recipe
 from luthier.foundation.registry import TABLES, get_rows
 from luthier.testing.conformance import check_plugin
@@ -128,6 +129,17 @@ def test_every_recipe_that_is_shown_loads(name: str, tmp_path: Path) -> None:
     path.write_text(RECIPES[name], encoding="utf-8")
 
     assert load_recipe(path, environment={}).recipe.luthier == 1
+
+
+def test_the_error_that_the_guide_shows_is_the_one_that_the_program_gives(tmp_path: Path) -> None:
+    shown = next(text for _, text in list_blocks("text") if text.startswith("E-REC-001"))
+    path = tmp_path / "my-job.yaml"
+    path.write_text("luthier: 1\nname: a\ndata:\n  sources:\n  - {path: train.jsonl}\n\ntrian: {}\n", encoding="utf-8")
+
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, environment={})
+
+    assert str(caught.value).replace(f"{tmp_path}/", "") == shown.rstrip()
 
 
 def test_the_plugin_of_the_guide_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

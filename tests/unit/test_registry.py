@@ -65,7 +65,7 @@ def holds_plugin(path: Path) -> bool:
 
 @pytest.mark.parametrize(("family", "name"), PLUGINS, ids=lambda part: part)
 def test_the_source_in_the_table_is_the_source_in_the_config(family: str, name: str) -> None:
-    assert load_config(family, name).SOURCE.startswith(get_row(family, name).source)
+    assert get_row(family, name).source in load_config(family, name).SOURCE
 
 
 def test_every_family_has_a_base_for_its_configs() -> None:
