@@ -34,7 +34,7 @@ def test_answer_system_prompt_tools_and_calls_make_a_row_new() -> None:
     assert len(_kept([plain, *others])) == 6
 
 
-def test_the_best_has_most_columns_then_the_longest_text_in_any_order() -> None:
+def test_the_best_has_most_columns_in_any_order() -> None:
     rows = [
         make_row("q", name="bare"),
         make_row("Q  ", name="labelled", label="x"),
@@ -54,3 +54,9 @@ def test_a_dropped_row_names_the_one_that_was_kept() -> None:
 def test_two_calls_share_no_memory() -> None:
     rows = [make_row("q", name="one")]
     assert _kept(rows) == _kept(rows) == ["one"]
+
+
+def test_between_equal_columns_the_least_stray_space_wins_in_any_order() -> None:
+    rows = [make_row("q  ", name="wide"), make_row("q", name="tidy"), make_row(" q\u200b", name="odd")]
+    for order in itertools.permutations(rows):
+        assert _kept(list(order)) == ["tidy"]

@@ -13,7 +13,7 @@ from luthier.stages.data.texts import content_key, iterate_messages
 
 
 class DedupeOperator:
-    """See ``Config``. The best of a cluster has most further columns, then the longest text, then the least digest."""
+    """See ``Config``. The best of a cluster has most further columns, then the least stray space, then the least digest."""
 
     def apply(self, rows: Sequence[Row], config: Config, held_out: HeldOut) -> Iterator[Outcome]:  # noqa: ARG002
         """Yield each cluster's best row as kept, the others as dropped in its favour."""
@@ -40,7 +40,7 @@ def rank_row(row: Row) -> tuple[int, int, str]:
     columns = {name: value for name, value in row.fields.items() if value not in (None, "", [], {})}
     length = len(row.text) + sum(len(message.text) for message in iterate_messages(row))
     tie = content_key(row, exact=True) + json.dumps(columns, sort_keys=True, default=str)
-    return -len(columns), -length, tie
+    return -len(columns), length, tie
 
 
 PLUGIN = DedupeOperator()
