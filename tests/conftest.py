@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.fixtures.tiny_task import TinyTaskModel
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on tiny models a second thread only waits for the first
 
@@ -23,3 +27,11 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def tiny_task_model(tmp_path_factory: pytest.TempPathFactory) -> TinyTaskModel:
+    """Train the 0.2 million parameter model of the twelve-way task once for all tests that ask for it."""
+    from tests.fixtures.tiny_task import train_tiny_task
+
+    return train_tiny_task(tmp_path_factory.mktemp("tiny_task"))
