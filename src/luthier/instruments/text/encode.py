@@ -213,17 +213,29 @@ def is_turn_trained(messages: Sequence[Message], index: int, train_on: TrainOn) 
     return train_on != "last" or all(message.role != "assistant" for message in messages[index + 1 :])
 
 
-def find_trained_spans(messages: Sequence[Message], rendered: Rendered, train_on: TrainOn) -> list[Region]:
-    """Return the characters to train, in order."""
+def find_trained_spans(
+    messages: Sequence[Message], rendered: Rendered, train_on: TrainOn, *, origin: str = ""
+) -> list[Region]:
+    """Return the characters to train, in order.
+
+    Raises:
+        DataError: E-TXT-005 where all is trained but what is left out cannot be found.
+    """
     if train_on != "all":
         turns = trained_turns(messages, rendered, train_on)
         return sorted(span for turn in turns for span in turn.spans)
-    left_out = [
-        region
-        for index, message in enumerate(messages)
-        if message.role == "tool" or message.is_trained is False
-        for region in rendered.regions.get(index, ())
-    ]
+    skipped = [i for i, message in enumerate(messages) if message.role == "tool" or message.is_trained is False]
+    hidden = [index for index in skipped if not rendered.regions.get(index)]
+    if hidden:
+        raise DataError(
+            "E-TXT-005",
+            f"cannot tell where message {hidden[0] + 1} is written, which must not be trained",
+            got=f"train_on {train_on}",
+            origin=origin,
+            allowed="train_on: assistant",
+            fix="--set train.objective.train_on=assistant",
+        )
+    left_out = [region for index in skipped for region in rendered.regions[index]]
     return _complement(sorted(left_out), len(rendered.text))
 
 
@@ -268,7 +280,7 @@ def _weigh_turns(row: Row, tokenizer: TextTokenizer, train_on: TrainOn) -> Weigh
     rendered = template.render(row.messages, row.tools, origin=origin)
     check_complete(row, rendered, template)
     tokens = tokenizer.encode(rendered.text)
-    weights = weigh_tokens(tokens, find_trained_spans(row.messages, rendered, train_on))
+    weights = weigh_tokens(tokens, find_trained_spans(row.messages, rendered, train_on, origin=origin))
     for turn in trained_turns(row.messages, rendered, train_on):
         _check_end(row, turn, tokens, weights, tokenizer)
     return WeightedText(rendered.text, tokens, weights)

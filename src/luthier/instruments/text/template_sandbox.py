@@ -8,7 +8,7 @@ every loop over messages tells which message it is at, every generation block wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -211,6 +211,17 @@ class _TemplateNamespace(Namespace):
         Namespace.__setitem__(self, name, value)
 
 
+class _TemplateDict:
+    """What templates may do with ``dict``."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:  # noqa: ANN401
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, keys: Iterable[Any], value: Any = None) -> dict[Any, Any]:  # noqa: ANN401
+        """Make a dictionary with one value for all keys."""
+        return dict.fromkeys(keys, value)
+
+
 def _check_name(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
         message = f"namespaces hold no underscore names, got {name!r}"
@@ -247,7 +258,7 @@ class CompiledTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda pattern: now().strftime(pattern)
-        environment.globals["dict"] = lambda *args, **kwargs: dict(*args, **kwargs)
+        environment.globals["dict"] = _TemplateDict()
         environment.globals["namespace"] = _TemplateNamespace
         self._environment = environment
         tree = environment.parse(source)

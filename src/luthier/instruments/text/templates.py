@@ -6,6 +6,7 @@ Read next: ``turns.py`` (who wrote what), ``template_sandbox.py`` (how a templat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -257,7 +258,7 @@ class ChatTemplate:
     ) -> str:
         try:
             return self._write(messages, tools, Marks(), add_generation_prompt=add_generation_prompt)
-        except TemplateRunaway as error:
+        except (TemplateRunaway, RecursionError) as error:
             raise ModelError(
                 "E-TXT-002",
                 f"the chat template does not come to an end: {error}",
@@ -284,7 +285,7 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
     ) -> Layout | None:
         """Render with marks, messages as the template reads them; None where it refuses."""
-        text = str(messages) + str(tools) + self.source
+        text = json.dumps([messages, tools, self._variables, self.source], ensure_ascii=False, default=str)
         opening, closing = next((pair for pair in _MARK_PAIRS if pair[0] not in text and pair[1] not in text), ("", ""))
         marks = Marks({id(message): index for index, message in enumerate(messages)}, opening, closing)
         try:

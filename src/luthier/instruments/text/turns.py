@@ -162,10 +162,17 @@ def find_turns(layout: Layout, messages: Sequence[TemplateMessage], renderer: Re
 
 def _read_generated(layout: Layout, messages: Sequence[TemplateMessage]) -> Iterator[Turn]:
     assistants = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-    spans: dict[int, list[Region]] = {}
-    for message, region in layout.generated:
+    loose = [region for message, region in layout.generated if message < 0]
+    if layout.regions:
         # What is written behind all loops ends the last answer (Phi-3 writes its end token there).
-        index = message if message >= 0 or not assistants else assistants[-1]
+        owners = assistants[-1:] * len(loose)
+    elif len(loose) == len(assistants):
+        owners = assistants
+    else:
+        message = "the template's generation marks do not match the assistant's turns"
+        raise SpansUnclear(message)
+    spans: dict[int, list[Region]] = {}
+    for index, region in [*((m, r) for m, r in layout.generated if m >= 0), *zip(owners, loose, strict=False)]:
         spans.setdefault(index, []).append(region)
     for index in sorted(spans):
         yield Turn(index, tuple(sorted(spans[index])))
