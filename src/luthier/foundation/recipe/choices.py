@@ -53,6 +53,9 @@ NAME_FIELDS: Final = (
 )
 """Fields that hold a plug-in's bare name."""
 
+OPTION_FAMILIES: Final = {"metrics": "metrics", "graders": "graders"}
+"""Options of a plug-in that list plug-ins of another family, such as a suite's metrics."""
+
 _QLORA_FIX: Final = "train.method: lora"
 
 

@@ -6,12 +6,13 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from luthier.foundation.core.errors import Problem, RecipeError, shorten
+from luthier.foundation.core.errors import LuthierError, Problem, RecipeError, shorten
 from luthier.foundation.recipe.nodes import MapNode, find_node, find_origin, get_child, show_value, to_value
 from luthier.foundation.schema.sections import Recipe
 
@@ -105,8 +106,12 @@ class Complaints:
                     self._add_unknown(self._find_path(details, root), model, root)
                 continue
             path = self._find_path(details, root)
+            cause = details.get("ctx", {}).get("error")
             if details["type"] == "missing":
                 self.add(self._missing_problem(path))
+            elif isinstance(cause, LuthierError):  # a plug-in that an option names, such as a suite's metric
+                origin = find_origin(self.tree, path)
+                self.extend(replace(problem, origin=origin, field=path) for problem in cause.problems)
             else:
                 rules.setdefault(path, []).append(details)
         for path, found in rules.items():
@@ -214,7 +219,7 @@ def _flood_problem(code: Any, what: str) -> Problem:  # noqa: ANN401  an ErrorCo
 def _describe_rule(details: ErrorDetails) -> str:
     context = details.get("ctx", {})
     template = _ALLOWED.get(details["type"])
-    return template.format(**context) if template else details["msg"].removeprefix("Value error, ")
+    return template.format(**context) if template else shorten(details["msg"].removeprefix("Value error, "))
 
 
 def _line_of(origin: str) -> tuple[int, int]:

@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from luthier.foundation import registry
-from luthier.foundation.recipe.choices import NAME_FIELDS, PLUGIN_FIELDS, PluginField
+from luthier.foundation.recipe.choices import NAME_FIELDS, OPTION_FAMILIES, PLUGIN_FIELDS, PluginField
 from luthier.foundation.schema.sections import Recipe
 
+PLUGIN_CHOICE = "PluginChoice"
 _REFERENCE = "#/$defs/"
 
 
@@ -17,11 +18,11 @@ def recipe_schema() -> dict[str, Any]:
     schema: dict[str, Any] = Recipe.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     for field in PLUGIN_FIELDS:
-        choices = _one_of(field, definitions)
-        _place(schema, field.path)["anyOf"] = _field_forms(field, choices)
+        choice = _one_of(field.family, definitions, default=field.default)
+        _place(schema, field.path)["anyOf"] = _field_forms(field, choice)
     for field in NAME_FIELDS:
         _place(schema, field.path)["enum"] = sorted({*field.words, *registry.get_rows(field.family)})
-    definitions.pop("PluginChoice", None)
+    definitions.pop(PLUGIN_CHOICE, None)
     for section in ("train", "evaluate", "data", "model", "plan", "deploy", "monitor", "govern"):
         reference = schema["properties"][section]
         schema["properties"][section] = {"anyOf": [reference, {"type": "null"}]}
@@ -47,21 +48,26 @@ def _field_forms(field: PluginField, choice: dict[str, Any]) -> list[dict[str, A
     return [form, *words, *nothing]
 
 
-def _one_of(field: PluginField, definitions: dict[str, Any]) -> dict[str, Any]:
+def _one_of(family: str, definitions: dict[str, Any], *, default: str = "") -> dict[str, Any]:
+    """Return the forms in which one plug-in of a family may be named."""
     forms: list[dict[str, Any]] = []
-    for name in registry.get_rows(field.family):
+    for name in registry.get_rows(family):
         forms.append({"const": name})
-        forms.append(_plugin_form(field, name, definitions))
+        forms.append(_plugin_form(family, name, definitions, is_default=name == default))
     return {"oneOf": forms} if forms else {"not": {}}
 
 
-def _plugin_form(field: PluginField, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    prefix = f"{field.family}.{name}."
-    text = json.dumps(registry.load_config(field.family, name).model_json_schema())
+def _plugin_form(family: str, name: str, definitions: dict[str, Any], *, is_default: bool) -> dict[str, Any]:
+    prefix = f"{family}.{name}."
+    text = json.dumps(registry.load_config(family, name).model_json_schema())
     form: dict[str, Any] = json.loads(text.replace(_REFERENCE, f"{_REFERENCE}{prefix}"))
     for inner, definition in form.pop("$defs", {}).items():
-        definitions[f"{prefix}{inner}"] = definition
-    form["properties"] = {"type": {"const": name}, **form.get("properties", {})}
-    required = [] if field.default == name else ["type"]
-    form["required"] = [*required, *form.get("required", [])]
+        if inner != PLUGIN_CHOICE:
+            definitions[f"{prefix}{inner}"] = definition
+    properties: dict[str, Any] = {"type": {"const": name}, **form.get("properties", {})}
+    for option, inner_family in OPTION_FAMILIES.items():
+        if option in properties:
+            properties[option]["items"] = _one_of(inner_family, definitions)
+    form["properties"] = properties
+    form["required"] = [*([] if is_default else ["type"]), *form.get("required", [])]
     return form

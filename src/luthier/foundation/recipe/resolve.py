@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, Problem, RecipeError, shorten
 from luthier.foundation.recipe.checks import check_recipe, iterate_path_texts
-from luthier.foundation.recipe.choices import PLUGIN_FIELDS, normalise_choices, resolve_choices
+from luthier.foundation.recipe.choices import OPTION_FAMILIES, PLUGIN_FIELDS, normalise_choices, resolve_choices
 from luthier.foundation.recipe.complaints import Complaints
 from luthier.foundation.recipe.nodes import (
     ListNode,
@@ -120,7 +120,13 @@ def write_recipe(recipe: Recipe, *, exclude_unset: bool = False) -> dict[str, An
 
 
 def _flatten(choice: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": choice["type"], **choice.get("options", {})}
+    """Write one choice in recipe syntax, the plug-ins that its options list too."""
+    options = dict(choice.get("options", {}))
+    for name in OPTION_FAMILIES.keys() & options.keys():
+        listed = options[name]
+        if isinstance(listed, list):
+            options[name] = [_flatten(item) if isinstance(item, dict) and "type" in item else item for item in listed]
+    return {"type": choice["type"], **options}
 
 
 def _read_tree(source: str | Path | Mapping[str, Any] | Recipe, problems: list[Problem]) -> tuple[MapNode, str]:
@@ -233,6 +239,8 @@ def _find_leaf_origin(tree: MapNode, path: str) -> str:
     """Return the origin of a leaf that was written, else ``default``."""
     node: Node | None = tree
     for key in path.split("."):
+        if isinstance(node, ScalarNode) and key == "type":  # a bare name, such as a metric's
+            return node.origin
         node = get_child(node, key)
         if node is None:
             return DEFAULT_ORIGIN

@@ -200,6 +200,7 @@ def test_numbers_that_are_not_finite_or_absurd_are_refused(tmp_path: Path, value
         ("train: {backend: trl}", "train.backend", "E-REC-010"),
         ("train: {learning_rate: -1}", "train.learning_rate", "E-REC-002"),
         ("evaluate: {suites: task}", "evaluate.suites", "E-REC-002"),
+        ("evaluate: {suites: [{type: task, metrics: [exact_mach]}]}", "evaluate.suites.0.metrics", "E-REC-011"),
         ("evaluate: {suites: [5]}", "evaluate.suites.0", "E-REC-002"),
         ("evaluate: {suites: [{type: task, on: nowhere}]}", "evaluate.suites.0.on", "E-REC-008"),
         ("evaluate: {gates: [{metric: task.f1, above: base}]}", "evaluate.gates.0.metric", "E-REC-008"),

@@ -61,6 +61,7 @@ def test_the_recipe_of_the_design_loads_with_the_origin_of_every_leaf(tmp_path: 
     assert origins["train.method.rank"] == f"{path} line 12"
     assert origins["train.objective.type"] == f"{path} line 13"
     assert origins["evaluate.gates.0.metric"] == f"{path} line 22"
+    assert origins["evaluate.suites.0.metrics.1.type"] == f"{path} line 20", "a metric's bare name has its line too"
     assert origins["train.method.alpha"] == "default"
     assert origins["monitor.retune"] == f"{path} line 24"
 

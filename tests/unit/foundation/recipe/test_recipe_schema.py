@@ -89,6 +89,7 @@ ACCEPTED = [
     "plan: {launcher: local, minutes: 5}",
     "evaluate: {suites: [task, {type: forgetting}], systems: [base, tuned]}",
     "evaluate: {suites: [{type: task, on: test, name: first}]}",
+    "evaluate: {suites: [{type: task, metrics: [exact_match, {type: token_f1}], max_questions: 10}]}",
     "deploy: {target: none}",
 ]
 REFUSED = [
@@ -103,6 +104,8 @@ REFUSED = [
     "evaluate: {suites: task}",
     "evaluate: {suites: [unheard_of]}",
     "deploy: {target: moon}",
+    "evaluate: {suites: [{type: task, metrics: [exact_mach]}]}",
+    "evaluate: {suites: [{type: task, metrics: []}]}",
     "plan: {launcher: moon}",
     "govern: {approvals: 21}",
 ]
@@ -125,10 +128,11 @@ def test_the_schema_refuses_what_does_not_load(text: str):
     assert not is_valid(value, recipe_schema(), recipe_schema())
 
 
-def test_the_schema_takes_every_recipe_of_the_repository():
+def test_every_recipe_of_the_repository_loads_and_fits_the_schema():
     schema = recipe_schema()
     for path in Path(__file__).parents[4].joinpath("recipes").glob("*.yaml"):
         assert is_valid(to_value(parse_yaml(path.read_text(), str(path), [])), schema, schema), path
+        load_recipe(path, environment={"LUTHIER_DATA": "/data"})
 
 
 def test_every_reference_of_the_schema_resolves():
