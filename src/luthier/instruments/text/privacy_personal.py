@@ -92,10 +92,10 @@ PERSONAL: Final[tuple[Recogniser, ...]] = (
     _phone(
         r"(?<![\w.,+/-])(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{3}[ .-]\d{4}(?: ?x\d{1,5})?(?![\w-]|[.,]\d)"
     ),
-    _phone(r"(?<![\w.,+/-])\(?0\d{1,4}\)?(?:[ -]\d{2,4}){2,4}(?![\w-]|[.,]\d)"),
+    _phone(r"(?<![\w.,+/-])\(?0(?!00)\d{1,4}\)?(?:[ -]\d{2,4}){2,4}(?![\w-]|[.,]\d)"),
     _phone(r"(?<![\w.,+/-])(?:\(\d{2,4}\) ?\d{3,4}[ -]\d{3,4}|\d{3} \d{2} \d{3})(?![\w-]|[.,]\d| \d)"),
     _phone(
-        rf"(?<![a-z]){_CALL_WORDS}\b(?: me| us| number| no\.?| at| on| is| my|[:#]){{0,4}} {{0,2}}"
+        rf"(?<![a-z]){_CALL_WORDS}\b(?: me| us| number| no\.?| at| on| is| my|[:#.]){{0,4}} {{0,2}}"
         rf"(?P<value>{_LOOSE_PHONE})(?![\w-]|[.,]\d)"
     ),
     _phone(rf"(?<![\w.])(?P<value>{_LOOSE_PHONE})(?=[ -](?:office|fax|mobile|cell)\b)"),

@@ -13,7 +13,7 @@ from luthier.stages.data.texts import content_key, iterate_messages
 
 
 class DedupeOperator:
-    """See ``Config``. The best of a cluster has most further columns, then the least stray space, then the least digest."""
+    """See ``Config``. The best row has most further columns, then the least stray space, then the least digest."""
 
     def apply(self, rows: Sequence[Row], config: Config, held_out: HeldOut) -> Iterator[Outcome]:  # noqa: ARG002
         """Yield each cluster's best row as kept, the others as dropped in its favour."""
