@@ -8,7 +8,7 @@ A third party calls it from its own tests::
         check_plugin("operators", "my_operator")
 
 What holds for every family stands here; what a family's runtime half must do stands in a file of its own
-(``operators.py``) and is entered in ``FAMILY_CHECKS``.
+(``operators.py``, ``metrics.py``) and is entered in ``FAMILY_CHECKS``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from luthier.foundation.core.errors import RecipeError
 from luthier.foundation.registry import get_row, load_config, load_runtime
 from luthier.foundation.schema import plugins
 from luthier.foundation.schema.plugins import PluginConfig
+from luthier.testing.metrics import find_metric_faults
 from luthier.testing.operators import find_operator_faults
 from luthier.testing.shapes import PROTOCOLS, find_shape_faults
 
@@ -49,7 +50,10 @@ FAMILY_BASES: Final[dict[str, type[PluginConfig]]] = {
 }
 
 FamilyCheck = Callable[[Any, type[PluginConfig]], Iterator[str]]
-FAMILY_CHECKS: Final[dict[str, FamilyCheck]] = {"operators": find_operator_faults}
+FAMILY_CHECKS: Final[dict[str, FamilyCheck]] = {
+    "operators": find_operator_faults,
+    "metrics": find_metric_faults,
+}
 
 
 class NotConformantError(AssertionError):
@@ -114,7 +118,7 @@ def find_config_faults(family: str, config: Any) -> Iterator[str]:  # noqa: ANN4
 
 def _find_summary_faults(config: type[PluginConfig]) -> Iterator[str]:
     summary = (inspect.cleandoc(config.__dict__.get("__doc__") or "")).split("\n")[0]
-    if not summary.endswith("."):
+    if not summary.endswith((".", "?")):
         yield "Config needs a docstring whose first line is one sentence: `luthier list` shows it"
     elif len(summary) > LONGEST_SUMMARY:
         yield f"the docstring's first line has {len(summary)} characters; {LONGEST_SUMMARY} fit `luthier list`"

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from luthier.instruments.engine.method_protocol import Method
+from luthier.instruments.measure.metric import Metric
 from luthier.stages.data.outcomes import Operator
 from luthier.stages.train.job import Launcher, Objective
 
 PROTOCOLS: Final[dict[str, type]] = {
     "operators": Operator,
     "methods": Method,
+    "metrics": Metric,
     "objectives": Objective,
     "launchers": Launcher,
 }

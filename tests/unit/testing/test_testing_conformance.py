@@ -6,13 +6,17 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from pydantic import ConfigDict
 
-from luthier.foundation.schema.plugins import MethodConfig, OperatorConfig
+from luthier.foundation.schema.plugins import MethodConfig, MetricConfig, OperatorConfig
 from luthier.foundation.schema.rows import Message, Row
+from luthier.instruments.measure.metric import Item, MeanMetric, Metric
+from luthier.instruments.measure.stats.paired import Sample
 from luthier.stages.data.outcomes import Changed, Dropped, Flagged, Kept, Operator, Outcome
 from luthier.testing.conformance import NotConformantError, check_plugin, find_config_faults, find_heavy_imports
+from luthier.testing.metrics import find_metric_faults
 from luthier.testing.operators import find_operator_faults
 from luthier.testing.shapes import find_shape_faults
 
@@ -197,6 +201,74 @@ def test_an_operator_with_required_options_is_left_to_its_own_tests() -> None:
 
     assert list(find_operator_faults(Forgets(), Needs)) == []
     assert list(find_config_faults("operators", Needs)) == []
+
+
+class Share(MeanMetric):
+    """The metric without fault; those below each do one thing wrong."""
+
+    def score(self, item: Item, config: Any) -> float:
+        return float(item.answer == item.reference.text)
+
+
+class Backwards(Share):
+    higher_is_better = False
+
+
+class CountsByAnswer(Share):
+    def counts(self, item: Item, config: Any) -> bool:
+        return item.answer != "no: {"
+
+
+class SeesNothing(Share):
+    def score(self, item: Item, config: Any) -> float:
+        return 1.0
+
+
+class FirstAnswerOnly(Share):
+    def sample(self, items: Sequence[Item], config: Any) -> Sample:
+        first = float(items[0].answer == "refund") + 0.1 * len(items[-1].answer)
+        return Sample(np.array([[first, 1.0]] + [[0.0, 1.0]] * (len(items) - 1)))
+
+
+class OneTotal(Share):
+    def sample(self, items: Sequence[Item], config: Any) -> Sample:
+        totals = super().sample(items, config).totals
+        return Sample(totals.sum(axis=0, keepdims=True))
+
+
+class Breaks(Share):
+    def score(self, item: Item, config: Any) -> float:
+        return float(item.answer == item.reference.text) * (item.answer[0] != "")
+
+
+class NotANumber(Share):
+    def score(self, item: Item, config: Any) -> float:
+        return float("nan") if item.answer == "NaN" else super().score(item, config)
+
+
+METRICS = {
+    "a wrong answer scores better": Backwards,
+    "depends on the answer": CountsByAnswer,
+    "not better than wrong ones": SeesNothing,
+    "order of rows": FirstAnswerOnly,
+    "one line of totals a row": OneTotal,
+    "breaks it: IndexError": Breaks,
+    "not a number": NotANumber,
+}
+
+
+class MetricOptions(MetricConfig):
+    """Have no options."""
+
+
+@pytest.mark.parametrize("word", METRICS)
+def test_a_metric_with_a_fault_is_told_it(word: str) -> None:
+    assert any(word in fault for fault in find_metric_faults(METRICS[word](), MetricOptions))
+
+
+def test_a_metric_without_fault_is_told_none() -> None:
+    assert list(find_metric_faults(Share(), MetricOptions)) == []
+    assert list(find_shape_faults(Share(), Metric)) == []
 
 
 class NoApply:
