@@ -38,7 +38,7 @@ def count_step_flops(
         arXiv:2001.08361, section 2.1, and its split into forward and backward).
     """
     embedding = shape.vocabulary * shape.width
-    body = shape.num_parameters - embedding * (1 if shape.is_tied else 2)
+    body = float(shape.num_parameters - embedding * (1 if shape.is_tied else 2))
     if shape.num_experts:
         body *= max(shape.experts_per_token, 1) / shape.num_experts
     passes = FORWARD + INPUT_GRADIENT + WEIGHT_GRADIENT * trains_all_weights + FORWARD * recomputes

@@ -1,0 +1,144 @@
+"""Stage 2: find the base, refuse what is unsafe or not allowed, and record what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from luthier.foundation.core.errors import LicenceError, ModelError
+from luthier.foundation.recipe.paths import expand_variables
+from luthier.foundation.schema.model import LicenceVerdict, ModelChoice, ModelIdentity, ModelWitness
+from luthier.foundation.schema.protocols import AnyRecord, Context
+from luthier.foundation.schema.sections import GovernSection, ModelSection
+from luthier.instruments.govern.licences import judge_licence
+from luthier.instruments.text.tokens import load_tokenizer
+from luthier.instruments.text.tool_templates import choose_tool_template
+from luthier.stages.model.catalogue import CATALOGUE
+from luthier.stages.model.folder import check_safe, compute_weights_digest, read_shape
+from luthier.stages.model.pull import find_cache, get_entry, open_pulled
+
+VERSION: Final = 1
+READS: Final = ("govern",)
+
+
+def locate_base(base: str, *, base_folder: Path, environment: Mapping[str, str]) -> Path:
+    """Return the folder of a base: a catalogue name from the cache, else a path.
+
+    Args:
+        base: ``model.base`` as written.
+        base_folder: Where relative paths start.
+        environment: For ``${VAR}`` and the cache's place.
+
+    Raises:
+        EnvironmentLacks: E-ENV-005 when a catalogue base was not pulled, E-ENV-002 for an unset variable.
+        ModelError: E-MOD-004 for what is neither a name nor a folder.
+    """
+    if base in CATALOGUE:
+        return open_pulled(base, cache=find_cache(environment))
+    folder = base_folder / expand_variables(base, environment, field="model.base")
+    if not folder.is_dir():
+        get_entry(base)
+    return folder
+
+
+def fingerprint(section: ModelSection, ctx: Context) -> dict[str, Any]:
+    """Replace the base's path by the digest of its files, so that a key sees content only."""
+    folder = locate_base(section.base, base_folder=ctx.base_folder, environment=os.environ)
+    return {"base": {"name": _name_base(section.base, folder), "weights": compute_weights_digest(folder)}}
+
+
+def refresh(record: ModelChoice, section: ModelSection, ctx: Context) -> ModelChoice:
+    """Point a reused record at where the files lie today."""
+    folder = locate_base(section.base, base_folder=ctx.base_folder, environment=os.environ)
+    return record.model_copy(update={"witness": record.witness.model_copy(update={"path": str(folder.resolve())})})
+
+
+def run(section: ModelSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> ModelChoice:  # noqa: ARG001  stage shape
+    """Choose the base.
+
+    Raises:
+        ModelError: for a folder that is unsafe, incomplete or unknown.
+        LicenceError: E-MOD-007 or E-MOD-008 when the licence does not allow the declared use.
+    """
+    began = ctx.clock.monotonic()
+    folder = locate_base(section.base, base_folder=ctx.base_folder, environment=os.environ)
+    check_safe(folder)
+    govern = ctx.section("govern")
+    if not isinstance(govern, GovernSection):
+        raise TypeError(type(govern))
+    licence = check_licence(section, use=govern.use)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            "E-MOD-009",
+            "the base has no chat template, so nobody can say how a conversation is written for it",
+            got="no chat_template.jinja and none in tokenizer_config.json",
+            origin=str(folder),
+            allowed="an instruction-tuned base",
+            fix="add chat_template.jinja to the folder",
+        )
+    name, template = choose_tool_template(tokenizer.chat_template, name=section.tool_template)
+    shape = read_shape(folder)
+    return ModelChoice(
+        identity=ModelIdentity(
+            name=_name_base(section.base, folder),
+            weights=compute_weights_digest(folder),
+            shape=shape,
+            licence=licence,
+            chat_template=ctx.blobs.put(template.encode()),
+            tool_template=name,
+            end_token=tokenizer.end_token,
+            quantise=section.quantise,
+        ),
+        witness=ModelWitness(
+            path=str(folder.resolve()),
+            origin=_describe_origin(section.base),
+            memory_bytes=4 * shape.num_parameters,
+            seconds=ctx.clock.monotonic() - began,
+        ),
+    )
+
+
+def check_licence(section: ModelSection, *, use: str) -> LicenceVerdict:
+    """Judge the declared use by the base's licence.
+
+    Args:
+        section: Its ``license`` overrides nothing of the catalogue; it states what a local folder's licence is.
+        use: ``govern.use``.
+
+    Raises:
+        LicenceError: E-MOD-007 where it is denied, E-MOD-008 where no licence is known.
+    """
+    entry = CATALOGUE.get(section.base)
+    verdict = judge_licence(entry.licence if entry else section.license or "", use=use)
+    if verdict.verdict == "denied":
+        raise LicenceError(
+            "E-MOD-007",
+            f"the licence {verdict.licence} does not allow {use} use",
+            got=verdict.reason,
+            origin=f"{verdict.source}, read {verdict.checked_on}",
+            allowed="a base whose licence allows it, or another declared use",
+            fix="--set govern.use=research",
+            field="govern.use",
+        )
+    if verdict.verdict == "unknown" and use == "commercial":
+        raise LicenceError(
+            "E-MOD-008",
+            "no licence is known for this base",
+            got=verdict.reason,
+            allowed="an SPDX identifier of the licence table, or LicenseRef-own for your own model",
+            fix="--set model.license=LicenseRef-own",
+            field="model.license",
+        )
+    return verdict
+
+
+def _name_base(base: str, folder: Path) -> str:
+    return base if base in CATALOGUE else folder.name
+
+
+def _describe_origin(base: str) -> str:
+    entry = CATALOGUE.get(base)
+    return f"package {entry.package}=={entry.version}" if entry else "a local folder"

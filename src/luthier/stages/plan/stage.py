@@ -1,0 +1,184 @@
+"""Stage 3: render and check every row, then fix every number of the run before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from luthier.examples.probes import load_probes
+from luthier.foundation.core.errors import PlanError
+from luthier.foundation.registry import load_config
+from luthier.foundation.schema.dataset import DatasetVersion
+from luthier.foundation.schema.model import ModelChoice
+from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness
+from luthier.foundation.schema.plugins import MethodConfig
+from luthier.foundation.schema.protocols import AnyRecord, Context
+from luthier.foundation.schema.rows import Row
+from luthier.foundation.schema.sections import PlanSection, TrainSection
+from luthier.instruments.text.encode import EncodedRow, TrainOn
+from luthier.instruments.text.fit import fit_rows
+from luthier.instruments.text.tokens import load_tokenizer
+from luthier.stages.plan.draft import Draft, Machine, draft_run
+from luthier.stages.plan.examples import order_examples
+from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory
+from luthier.stages.plan.machine_speed import measure_speed
+from luthier.stages.plan.probes import pick_probes
+
+VERSION: Final = 1
+READS: Final = ("train",)
+LAUNCHER: Final = "local"
+
+
+def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> Plan:
+    """Plan the run.
+
+    Raises:
+        DataError: when rows cannot be rendered or trained on, all of them at once.
+        PlanError: when rows, lengths or memory do not fit.
+    """
+    data, model, train = inputs["data"], inputs["model"], ctx.section("train")
+    if not (isinstance(data, DatasetVersion) and isinstance(model, ModelChoice) and isinstance(train, TrainSection)):
+        raise TypeError(type(train))
+    began = ctx.clock.monotonic()
+    hardware = find_hardware()
+    limit = read_limit(section, hardware)
+    check_length(train.max_length, model.identity.shape.max_positions)
+    method = load_config("methods", train.method.type).model_validate(train.method.options)
+    if not isinstance(method, MethodConfig):
+        raise TypeError(type(method))
+    method.trainable_parameters(model.identity.shape)
+    rows = order_examples(encode_training_rows(data, model, train, ctx), ranking=read_ranking(data, ctx), seed=ctx.seed)
+    draft = draft_run(
+        rows,
+        section,
+        train if _has_validation(data) else train.model_copy(update={"evaluations": 0}),
+        base=(model.identity.shape, method),
+        machine=Machine(speed=measure_speed(), limit=limit),
+        seed=ctx.seed,
+    )
+    return Plan(
+        identity=_build_identity(draft, section, train, inputs=(data, model), ctx=ctx),
+        witness=PlanWitness(
+            hardware=hardware.describe(),
+            memory_bytes=draft.pack.parts,
+            peak_memory_bytes=sum(draft.pack.parts.values()),
+            seconds_estimate=draft.seconds,
+            rate_tokens_per_second=draft.num_tokens / draft.seconds if draft.seconds else 0.0,
+            num_tokens=draft.num_tokens,
+            num_trained_tokens=draft.num_trained,
+            reasons=draft.reasons,
+            seconds=ctx.clock.monotonic() - began,
+        ),
+    )
+
+
+def read_limit(section: PlanSection, hardware: Hardware) -> tuple[int, str]:
+    """Return the memory that may be used and where the number comes from.
+
+    Raises:
+        PlanError: E-PLN-005 when the recipe's text is not a size.
+    """
+    limit = parse_memory(section.memory_limit, available_bytes=hardware.available_bytes)
+    if limit is None:
+        raise PlanError(
+            "E-PLN-005",
+            "plan.memory_limit is not a memory size",
+            got=section.memory_limit,
+            allowed="auto, or a number with GiB, MiB, GB or MB",
+            fix="--set plan.memory_limit='8 GiB'",
+            field="plan.memory_limit",
+        )
+    return limit, "what is free on this machine" if section.memory_limit == "auto" else "plan.memory_limit"
+
+
+def check_length(max_length: int, max_positions: int) -> None:
+    """Refuse a length that the base was not made for.
+
+    Raises:
+        PlanError: E-PLN-004.
+    """
+    if max_length > max_positions:
+        raise PlanError(
+            "E-PLN-004",
+            "train.max_length passes the context of the base",
+            got=max_length,
+            allowed=f"up to {max_positions}",
+            fix=f"--set train.max_length={max_positions}",
+            field="train.max_length",
+        )
+
+
+def encode_training_rows(
+    data: DatasetVersion, model: ModelChoice, train: TrainSection, ctx: Context
+) -> tuple[EncodedRow, ...]:
+    """Render and tokenise every training row as training will see it.
+
+    Raises:
+        DataError: one problem a bad row, the first twenty shown; E-PLN-002 for rows too long under ``refuse``.
+    """
+    template = ctx.blobs.get(model.identity.chat_template).decode()
+    tokenizer = load_tokenizer(Path(model.witness.path), chat_template=template)
+    rows = list(ctx.blobs.get_rows(data.identity.splits["train"].blob))
+    train_on = cast("TrainOn", train.objective.options.get("train_on", "assistant"))
+    with ctx.progress.task("render rows", total=len(rows), unit="rows") as bar:
+        fitted = fit_rows(
+            rows,
+            tokenizer,
+            train_on=train_on,
+            max_length=train.max_length,
+            too_long=train.too_long,
+            on_row=bar.advance,
+        )
+    fitted.encoded.raise_problems()
+    if fitted.dropped:
+        ctx.progress.say(f"{len(fitted.dropped)} rows are longer than {train.max_length} tokens and are left out")
+    return fitted.encoded.rows
+
+
+def read_ranking(data: DatasetVersion, ctx: Context) -> list[str] | None:
+    """Return the selector's order of row ids, where a selector ran."""
+    ranking = data.identity.ranking
+    return None if ranking is None else [str(line["id"]) for line in ctx.blobs.get_lines(ranking)]
+
+
+def _build_identity(
+    draft: Draft,
+    section: PlanSection,
+    train: TrainSection,
+    *,
+    inputs: tuple[DatasetVersion, ModelChoice],
+    ctx: Context,
+) -> PlanIdentity:
+    data, model = inputs
+    probes = pick_probes(_iterate_held_out(data, ctx), load_probes(), wanted=section.probes, seed=ctx.seed)
+    return PlanIdentity(
+        parents={"data": data.digest, "model": model.digest},
+        launcher=LAUNCHER if section.launcher == "auto" else section.launcher,
+        backend=train.backend,
+        seed=ctx.seed,
+        examples=ctx.blobs.put_lines({"id": row.id} for row in draft.chosen),
+        max_length=train.max_length,
+        too_long=train.too_long,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        method=_describe(train.method.type, train.method.options),
+        objective=_describe(train.objective.type, train.objective.options),
+        probes=ctx.blobs.put_rows(probes),
+        **draft.numbers,
+    )
+
+
+def _has_validation(data: DatasetVersion) -> bool:
+    split = data.identity.splits.get("validation")
+    return split is not None and split.num_rows > 0
+
+
+def _describe(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {"type": name, **options}
+
+
+def _iterate_held_out(data: DatasetVersion, ctx: Context) -> Iterator[Row]:
+    for name in ("test", "validation"):
+        if name in data.identity.splits:
+            yield from ctx.blobs.get_rows(data.identity.splits[name].blob)

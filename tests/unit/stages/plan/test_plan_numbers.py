@@ -1,0 +1,146 @@
+"""Numbers of the plan, checked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from luthier.foundation.core.errors import PlanError
+from luthier.foundation.registry import load_config
+from luthier.foundation.schema.model import ModelShape
+from luthier.foundation.schema.sections import PlanSection
+from luthier.instruments.text.prefixes import count_distinct_tokens
+from luthier.stages.plan.examples import choose_num_examples
+from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
+from luthier.stages.plan.memory import estimate_memory
+from luthier.stages.plan.packs import choose_pack
+from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
+
+SHAPE = ModelShape(
+    architecture="LlamaForCausalLM",
+    num_parameters=1000 * 64 + 2 * 40_000,
+    vocabulary=1000,
+    width=64,
+    num_layers=2,
+    num_heads=4,
+    num_key_value_heads=2,
+    head_width=16,
+    feed_forward=128,
+    max_positions=512,
+    is_tied=True,
+    linear_shapes={"q_proj": (64, 64), "down_proj": (64, 128)},
+)
+
+
+def test_auto_batch_is_sixteen_rows_of_mean_length() -> None:
+    """640 rows of 50 tokens, 3 epochs: 640 x 3 / 40 = 48 rows a step would do, so the full 16: 800 tokens."""
+    tokens, reason = choose_batch_tokens("auto", [50] * 640, epochs=3)
+    assert tokens == 800
+    assert "16 rows" in reason.reason
+
+
+def test_few_rows_get_smaller_steps_but_never_below_four_rows() -> None:
+    """100 rows, 3 epochs: 100 x 3 / 40 = 7 rows a step; 20 rows: 1.5, lifted to 4; the longest row always fits."""
+    assert choose_batch_tokens("auto", [50] * 100, epochs=3)[0] == 350
+    assert choose_batch_tokens("auto", [50] * 20, epochs=3)[0] == 200
+    assert choose_batch_tokens("auto", [10] * 19 + [500], epochs=3)[0] == 500
+    assert choose_batch_tokens(123, [50] * 20, epochs=3)[0] == 123
+
+
+def test_learning_rate_is_the_recipes_or_the_methods() -> None:
+    method = load_config("methods", "lora")()
+    assert choose_learning_rate(0.002, method, SHAPE)[0] == 0.002
+    rate, reason = choose_learning_rate("auto", method, SHAPE)
+    assert rate == method.default_learning_rate(SHAPE)[0]
+    assert reason.reason
+
+
+def test_things_happen_so_often_and_at_the_end() -> None:
+    assert [count_every(10, times) for times in (0, 1, 3, 4, 100)] == [0, 10, 4, 3, 1]
+
+
+def test_rows_are_limited_by_what_is_there_asked_and_fits_the_time() -> None:
+    """2 minutes at 0.5 s a row and 3 epochs hold 120 / 1.5 = 80 rows."""
+    plan = PlanSection(minutes=2)
+    assert choose_num_examples(plan, available=1000, seconds_an_epoch_row=0.5, epochs=3)[0] == 80
+    assert choose_num_examples(plan, available=50, seconds_an_epoch_row=0.5, epochs=3)[0] == 50
+    both = PlanSection(minutes=2, num_examples=30)
+    number, reason = choose_num_examples(both, available=1000, seconds_an_epoch_row=0.5, epochs=3)
+    assert number == 30
+    assert "num_examples" in reason.reason
+
+
+def test_no_rows_and_no_time_are_errors_with_a_fix() -> None:
+    with pytest.raises(PlanError, match="E-PLN-003"):
+        choose_num_examples(PlanSection(), available=0, seconds_an_epoch_row=1.0, epochs=1)
+    with pytest.raises(PlanError, match=r"E-PLN-006[\s\S]*fix"):
+        choose_num_examples(PlanSection(minutes=0.001), available=9, seconds_an_epoch_row=60.0, epochs=1)
+
+
+def test_shared_beginnings_are_counted_once() -> None:
+    """[1 2 3], [1 2 4], [5]: the tree has nodes 1, 2, 3, 4, 5."""
+    rows = [np.array(row, np.int32) for row in ([1, 2, 3], [5], [1, 2, 4])]
+    assert count_distinct_tokens(rows) == 5
+    assert count_distinct_tokens([rows[0], rows[0]]) == 3
+    assert count_distinct_tokens([]) == 0
+
+
+def test_flops_are_six_times_parameters_for_full_and_four_for_adapters() -> None:
+    """Body 80,000 parameters, head 64,000; attention by hand: 2 layers x 2 x 10 x 64 x passes / 2."""
+
+    def count(*, full: bool, recomputes: bool = False) -> float:
+        return count_step_flops(
+            SHAPE,
+            num_tokens=1,
+            num_trained_tokens=1,
+            mean_length=10,
+            trains_all_weights=full,
+            recomputes=recomputes,
+        )
+
+    assert count(full=True) == 80_000 * 6 + 2 * 2 * 10 * 64 * 6 / 2 + 64_000 * 6
+    assert count(full=False) == 80_000 * 4 + 2 * 2 * 10 * 64 * 4 / 2 + 64_000 * 4
+    assert count(full=False, recomputes=True) == 80_000 * 6 + 2 * 2 * 10 * 64 * 6 / 2 + 64_000 * 4
+    assert estimate_seconds(1e9, gigaflops=10.0, precision="fp32") > 0.1
+
+
+def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:
+    def total(**options: object) -> int:
+        settings = {"trainable": 1000, "precision": "fp32", "pack_tokens": 256, "recomputes": False, **options}
+        return sum(estimate_memory(SHAPE, **settings).values())
+
+    assert total(trainable=SHAPE.num_parameters) > total()
+    assert total(pack_tokens=512) > total()
+    assert total(pack_tokens=4096, recomputes=True) < total(pack_tokens=4096)
+
+
+def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
+    def pack(limit: int) -> tuple[int, bool]:
+        chosen = choose_pack(
+            SHAPE, trainable=1000, precision="fp32", longest=128, batch_tokens=2048, limit=(limit, "test")
+        )
+        assert sum(chosen.parts.values()) <= limit
+        return chosen.pack_tokens, chosen.recomputes
+
+    def need(pack_tokens: int, *, recomputes: bool) -> int:
+        parts = estimate_memory(SHAPE, trainable=1000, precision="fp32", pack_tokens=pack_tokens, recomputes=recomputes)
+        return sum(parts.values())
+
+    assert pack(2 * need(2048, recomputes=False)) == (2048, False)
+    assert pack(need(128, recomputes=False)) == (128, False)
+    assert pack(need(128, recomputes=True)) == (128, True)
+
+
+def test_over_budget_names_the_cheapest_change_that_fits() -> None:
+    needed = sum(estimate_memory(SHAPE, trainable=10, precision="fp32", pack_tokens=256, recomputes=True).values())
+    with pytest.raises(PlanError) as caught:
+        choose_pack(
+            SHAPE, trainable=10, precision="fp32", longest=512, batch_tokens=512, limit=(needed, "plan.memory_limit")
+        )
+    problem = caught.value.problems[0]
+    assert problem.code == "E-PLN-001"
+    assert problem.fix == "--set train.max_length=256"
+    assert "GiB" in problem.got
+    assert "GiB" in problem.needs
+    with pytest.raises(PlanError, match="a smaller base"):
+        choose_pack(SHAPE, trainable=10, precision="fp32", longest=512, batch_tokens=512, limit=(1, "test"))
