@@ -1,0 +1,180 @@
+"""Answers to numbers: each metric of each system with its interval, and paired differences between systems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.foundation import registry
+from luthier.foundation.core.errors import EvalError
+from luthier.foundation.core.seeds import derive_seed
+from luthier.foundation.schema.report import Difference, MetricValue
+from luthier.foundation.schema.sections import PluginChoice
+from luthier.instruments.measure.metric import Item, Metric, to_metric_value
+from luthier.instruments.measure.stats.multiplicity import holm
+from luthier.instruments.measure.stats.paired import PairedResult, Sample, compare_paired, estimate
+from luthier.instruments.measure.stats.power import rows_needed
+from luthier.instruments.text.tool_calls import parse_tool_calls
+from luthier.stages.evaluate.harness import Answer, Answers
+from luthier.stages.evaluate.suite import PlannedSuite, Prompt
+
+TUNED = "tuned"
+NEGLIGIBLE = 1e-9
+"""Distance below which two sums of the same numbers in another order count as equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredMetric:
+    """One metric of one suite, scored for every system on the same questions.
+
+    Attributes:
+        name: ``suite.metric``.
+        clusters: Cluster of each question that counts.
+        samples: Totals of each system.
+        scores: Score of each question by system and question id.
+        seed: Of resampling and flips.
+    """
+
+    name: str
+    higher_is_better: bool
+    clusters: tuple[str, ...]
+    samples: Mapping[str, Sample]
+    scores: Mapping[str, Mapping[str, float]]
+    seed: int
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+        return self.name.rpartition(".")[0]
+
+    def compare(self, first: str, second: str) -> PairedResult:
+        """Compare two systems, second minus first."""
+        return compare_paired(self.samples[first], self.samples[second], self.clusters, seed=self.seed)
+
+    def gain(self, against: str, system: str = TUNED) -> PairedResult:
+        """Compare so that a positive difference is an improvement, whatever the metric's direction."""
+        return self.compare(against, system) if self.higher_is_better else self.compare(system, against)
+
+
+def score_suite(planned: PlannedSuite, answers: Answers, *, call_style: str, seed: int) -> list[ScoredMetric]:
+    """Score a suite's answers by each of its metrics.
+
+    Args:
+        planned: The suite with its questions.
+        answers: Of all systems that the suite compares.
+        call_style: How the model writes tool calls.
+        seed: The recipe's.
+
+    Raises:
+        EvalError: E-EVA-009 when no question counts for a metric.
+    """
+    items = {
+        system: [_to_item(p, answers[planned.name, system][p.id], call_style) for p in planned.prompts]
+        for system in planned.systems
+    }
+    return [
+        score_metric(f"{planned.name}.{choice.type}", choice, planned.prompts, items, seed=seed)
+        for choice in planned.suite.metrics(planned.config)
+    ]
+
+
+def score_metric(
+    name: str, choice: PluginChoice, prompts: Sequence[Prompt], items: Mapping[str, Sequence[Item]], *, seed: int
+) -> ScoredMetric:
+    """Score every system's answers by one metric.
+
+    Raises:
+        EvalError: E-EVA-009 when no question counts.
+    """
+    metric: Metric = registry.load_runtime("metrics", choice.type)
+    config: Any = registry.load_config("metrics", choice.type).model_validate(choice.options)
+    first = next(iter(items.values()))
+    kept = [place for place, item in enumerate(first) if metric.counts(item, config)]
+    if not kept:
+        raise EvalError(
+            "E-EVA-009",
+            f"the metric {name!r} counts none of the {len(first)} questions",
+            got=f"{choice.type} {choice.options}",
+            allowed="a metric that fits the rows",
+            fix="luthier list metrics",
+            field="evaluate.suites",
+        )
+    chosen = {system: [answered[place] for place in kept] for system, answered in items.items()}
+    return ScoredMetric(
+        name=name,
+        higher_is_better=metric.higher_is_better,
+        clusters=tuple(prompts[place].cluster for place in kept),
+        samples={system: metric.sample(answered, config) for system, answered in chosen.items()},
+        scores={
+            system: {prompts[place].id: metric.score(items[system][place], config) for place in kept}
+            for system in items
+        },
+        seed=derive_seed(seed, "evaluate", "stats", name),
+    )
+
+
+def _to_item(prompt: Prompt, answer: Answer, call_style: str) -> Item:
+    content, calls = parse_tool_calls(answer.text, call_style)
+    return Item(prompt.reference, answer.text, content, calls, prompt.fields, answer.nats)
+
+
+def list_values(scored: Sequence[ScoredMetric]) -> tuple[MetricValue, ...]:
+    """Return every metric of every system with its interval."""
+    return tuple(
+        to_metric_value(estimate(sample, one.clusters, seed=one.seed), metric=one.name, system=system)
+        for one in scored
+        for system, sample in one.samples.items()
+    )
+
+
+def list_differences(scored: Sequence[ScoredMetric], pairs: Sequence[tuple[str, str]]) -> tuple[Difference, ...]:
+    """Return paired differences, with Holm's correction over the metrics of each pair.
+
+    Args:
+        scored: All metrics.
+        pairs: (first, second) systems; pairs that a suite does not compare are left out.
+    """
+    found: list[Difference] = []
+    for first, second in pairs:
+        own = [_to_difference(one, first, second) for one in scored if {first, second} <= one.samples.keys()]
+        corrected = holm([difference.p for difference in own])
+        found += [difference.model_copy(update={"p_holm": p}) for difference, p in zip(own, corrected, strict=True)]
+    return tuple(found)
+
+
+def _to_difference(one: ScoredMetric, first: str, second: str) -> Difference:
+    result = one.compare(first, second)
+    interval = result.interval()
+    is_open = interval.low <= 0 <= interval.high
+    return Difference(
+        metric=one.name,
+        first=first,
+        second=second,
+        value=result.value,
+        interval=(interval.low, interval.high),
+        p=result.flip.p_two_sided,
+        test=f"sign_flip_{result.flip.method}",
+        n=result.num_rows,
+        clusters=result.num_clusters,
+        discordant=result.discordant,
+        detectable=result.detectable,
+        needed=rows_needed(result.num_rows, result.standard_error, result.value, alpha=0.025) if is_open else None,
+        higher_is_better=one.higher_is_better,
+        is_rough=result.is_rough,
+    )
+
+
+def find_flipped(one: ScoredMetric, first: str, second: str) -> tuple[list[str], list[str]]:
+    """Return the questions that the second system does better and those that it does worse, greatest change first."""
+    sign = 1 if one.higher_is_better else -1
+    change = {key: sign * (one.scores[second][key] - score) for key, score in one.scores[first].items()}
+    better = sorted((key for key in change if change[key] > NEGLIGIBLE), key=lambda key: (-change[key], key))
+    worse = sorted((key for key in change if change[key] < -NEGLIGIBLE), key=lambda key: (change[key], key))
+    return better, worse
+
+
+def find_worst(one: ScoredMetric, system: str) -> list[str]:
+    """Return the questions on which a system scores lowest, worst first."""
+    sign = 1 if one.higher_is_better else -1
+    return sorted(one.scores[system], key=lambda key: (sign * one.scores[system][key], key))

@@ -1,0 +1,171 @@
+"""Questions in, answers out: fixed batches, each kept on disk before the next is asked.
+
+After a kill no kept answer is asked again, and an unfinished batch is asked again whole, so the answers are those of
+an undisturbed evaluation. This file knows no tensors: what answers is a :class:`Machine`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from luthier.foundation.core.errors import EvalError
+from luthier.foundation.core.files import REAL, FileSystem, disk_errors, write_atomic
+from luthier.foundation.core.hashing import sha256_bytes, sha256_json
+from luthier.foundation.core.progress import Progress
+from luthier.stages.evaluate.suite import PlannedSuite, Prompt
+
+ANSWERS_NAME: Final = "answers.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one system made of one question.
+
+    Attributes:
+        text: The generated answer; empty where text was weighed.
+        finish: ``stop``, ``length`` or ``weighed``.
+        nats: Negative log-likelihood of the reference, where it was weighed.
+    """
+
+    text: str = ""
+    finish: str = "weighed"
+    nats: float = 0.0
+
+
+class Machine(Protocol):
+    """Answers questions as one of the systems."""
+
+    def using(self, system: str) -> AbstractContextManager[None]:
+        """Be that system inside the context."""
+        ...
+
+    def plan(self, prompts: Sequence[np.ndarray], max_new_tokens: int) -> list[tuple[int, ...]]:
+        """Cut prompts into batches that depend on the prompts alone; 0 new tokens means that they are weighed."""
+        ...
+
+    def answer(
+        self, prompts: Sequence[np.ndarray], max_new_tokens: int, open_batches: Sequence[int]
+    ) -> Iterator[list[Answer]]:
+        """Answer the planned batches of these numbers, one after another, or weigh them."""
+        ...
+
+
+Answers = dict[tuple[str, str], dict[str, Answer]]
+"""(suite, system) to question id to answer."""
+
+
+class AnswerLog:
+    """The answers so far, a line a batch. A torn last line is an unfinished batch; it is forgotten."""
+
+    def __init__(self, path: Path, *, fs: FileSystem = REAL) -> None:
+        """Read what an earlier attempt kept.
+
+        Raises:
+            EvalError: E-EVA-008 when a line before the last cannot be read.
+        """
+        self._path = path
+        self._kept: dict[str, list[Answer]] = {}
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        whole = lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
+        for number, line in enumerate(whole, start=1):
+            self._read(line, number)
+        if len(whole) < len(lines):
+            write_atomic(path, b"".join(whole), fs=fs)
+
+    def _read(self, line: bytes, number: int) -> None:
+        try:
+            entry = json.loads(line)
+            self._kept[entry["batch"]] = [Answer(**answer) for answer in entry["answers"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvalError(
+                "E-EVA-008",
+                "a line of the answers so far cannot be read",
+                got=str(error),
+                origin=f"{self._path} line {number}",
+                allowed="lines as they were written",
+                fix=f"rm {self._path}",
+            ) from error
+
+    def find(self, batch: str) -> list[Answer] | None:
+        """Return a batch's answers, None where it is still open."""
+        return self._kept.get(batch)
+
+    def keep(self, batch: str, answers: Sequence[Answer]) -> None:
+        """Put a batch on disk.
+
+        Raises:
+            StoreError: E-ENV-003 when the disk is full; the batches before stay.
+        """
+        entry = {"batch": batch, "answers": [_to_json(answer) for answer in answers]}
+        with disk_errors(self._path.parent, self._path.name), self._path.open("ab") as stream:
+            stream.write(json.dumps(entry).encode() + b"\n")
+            stream.flush()
+        REAL.sync_file(self._path)
+        self._kept[batch] = list(answers)
+
+
+def _to_json(answer: Answer) -> dict[str, Any]:
+    return {"text": answer.text, "finish": answer.finish, "nats": answer.nats}
+
+
+def ask_all(
+    suites: Sequence[PlannedSuite], systems: Sequence[str], machine: Machine, log: AnswerLog, progress: Progress
+) -> Answers:
+    """Have every question answered by every system, system by system.
+
+    Args:
+        suites: With their questions.
+        systems: In the order in which they are to be loaded: bases first.
+        machine: What answers.
+        log: Where answers are kept.
+        progress: Shows how far it is.
+    """
+    answers: Answers = {}
+    total = sum(len(planned.prompts) * len(planned.systems) for planned in suites)
+    with progress.task("evaluate", total=total, unit="answers") as bar:
+        for system in systems:
+            for planned in suites:
+                if system in planned.systems:
+                    found = _ask(planned, system, machine, log)
+                    answers[planned.name, system] = {}
+                    for prompt, answer in found:
+                        answers[planned.name, system][prompt.id] = answer
+                        bar.advance(1, system=system)
+    return answers
+
+
+def _ask(planned: PlannedSuite, system: str, machine: Machine, log: AnswerLog) -> Iterator[tuple[Prompt, Answer]]:
+    max_new_tokens = planned.suite.max_new_tokens(planned.config)
+    prompts = [prompt.ids_for(system) for prompt in planned.prompts]
+    batches = machine.plan(prompts, max_new_tokens)
+    names = [
+        _name_batch((planned.name, system, max_new_tokens), [(planned.prompts[i].id, prompts[i]) for i in batch])
+        for batch in batches
+    ]
+    open_batches = [number for number, name in enumerate(names) if log.find(name) is None]
+    if open_batches:
+        with machine.using(system):
+            answered = machine.answer(prompts, max_new_tokens, open_batches)
+            for number, answers in zip(open_batches, answered, strict=True):
+                log.keep(names[number], answers)
+                yield from _pair(planned, batches[number], answers)
+    for number in sorted(set(range(len(batches))) - set(open_batches)):
+        yield from _pair(planned, batches[number], log.find(names[number]) or [])
+
+
+def _pair(planned: PlannedSuite, batch: Sequence[int], answers: Sequence[Answer]) -> Iterator[tuple[Prompt, Answer]]:
+    for place, answer in zip(batch, answers, strict=True):
+        yield planned.prompts[place], answer
+
+
+def _name_batch(what: tuple[str, str, int], members: Sequence[tuple[str, np.ndarray]]) -> str:
+    """Name a batch by all that its answers depend on, so that another question's answer is never taken for it."""
+    asked = [[name, sha256_bytes(np.asarray(ids, dtype="<i4").tobytes())] for name, ids in members]
+    return sha256_json([list(what), asked])[:24]

@@ -1,0 +1,121 @@
+"""The machine that answers: one base in memory, the tuned weights put on it when they are first asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from luthier.foundation import registry
+from luthier.foundation.core.seeds import derive_seed
+from luthier.instruments.engine.load import LoadedModel, load_model
+from luthier.instruments.engine.runtimes.torch_batched.config import Config as RuntimeConfig
+from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN, Asked
+from luthier.instruments.engine.score import score_rows
+from luthier.instruments.text.encode import EncodedRow
+from luthier.instruments.text.tokens import TextTokenizer
+from luthier.stages.evaluate.harness import Answer
+
+TUNED: Final = "tuned"
+WEIGH_ROWS: Final = 16
+PACK_TOKENS: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class TunedFiles:
+    """What training made, as files, and the method that puts it on a base."""
+
+    folder: Path
+    method: str
+    base_digest: str
+
+
+@dataclass
+class EngineMachine:
+    """Answers with our own engine.
+
+    The base is loaded at the first question; the tuned weights go on at the first question to ``tuned``. Asked
+    bases-first, every method is served by one load; a base that is asked afterwards is had back by the method.
+    """
+
+    base_folder: Path
+    tokenizer: TextTokenizer
+    precision: Literal["fp32", "bf16"] = "fp32"
+    tuned: TunedFiles | None = None
+    seed: int = 0
+    _loaded: LoadedModel | None = None
+    _is_tuned: bool = False
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model; loaded when first used.
+
+        Raises:
+            ModelError: When the base cannot be loaded.
+        """
+        if self._loaded is None:
+            self._loaded = load_model(self.base_folder, dtype=self.precision)
+        return self._loaded
+
+    @contextmanager
+    def using(self, system: str) -> Iterator[None]:
+        """Be one of the systems inside the context.
+
+        Raises:
+            ModelError: When the tuned files do not fit the base.
+        """
+        method = registry.load_runtime("methods", self.tuned.method) if self.tuned else None
+        if system == TUNED and self.tuned is not None and method is not None:
+            if not self._is_tuned:
+                method.load(self.loaded, self.tuned.folder, self.tuned.base_digest)
+                self._is_tuned = True
+            yield
+        elif self._is_tuned and method is not None:
+            with method.disabled(self.loaded):
+                yield
+        else:
+            yield
+
+    def plan(self, prompts: Sequence[np.ndarray], max_new_tokens: int) -> list[tuple[int, ...]]:
+        """Cut prompts into batches: by shared beginnings and length where answers are generated."""
+        if not max_new_tokens:
+            starts = range(0, len(prompts), WEIGH_ROWS)
+            return [tuple(range(start, min(start + WEIGH_ROWS, len(prompts)))) for start in starts]
+        return [batch.rows for batch in PLUGIN.plan_batches(prompts, RuntimeConfig(max_new_tokens=max_new_tokens))]
+
+    def answer(
+        self, prompts: Sequence[np.ndarray], max_new_tokens: int, open_batches: Sequence[int]
+    ) -> Iterator[list[Answer]]:
+        """Answer batches greedily, or weigh them."""
+        if not max_new_tokens:
+            batches = self.plan(prompts, 0)
+            for number in open_batches:
+                yield self._weigh([prompts[row] for row in batches[number]])
+            return
+        config = RuntimeConfig(max_new_tokens=max_new_tokens)
+        planned = PLUGIN.plan_batches(prompts, config)
+        asked = Asked(prompts, config, self.tokenizer.end_token_ids)
+        for _, found in PLUGIN.answer_batches(self.loaded, asked, [planned[number] for number in open_batches]):
+            yield [Answer(self.tokenizer.decode(list(one.token_ids)), one.finish_reason) for one in found]
+
+    def _weigh(self, texts: Sequence[np.ndarray]) -> list[Answer]:
+        rows = [EncodedRow(str(i), ids, np.ones(len(ids), dtype=np.float32)) for i, ids in enumerate(texts)]
+        for row in rows:
+            row.weights_T[0] = 0.0
+        return [Answer(nats=-float(logps.sum())) for logps in score_rows(self.loaded, rows, pack_tokens=PACK_TOKENS)]
+
+    def sample(self, count: int, num_tokens: int) -> list[list[int]]:
+        """Have the base write texts of its own, from its start token, at temperature 1."""
+        tokenizer = self.tokenizer
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.end_token_id
+        config = RuntimeConfig(max_new_tokens=num_tokens, temperature=1.0)
+        prompts = [np.array([start], dtype=np.int32)] * count
+        ends = tokenizer.end_token_ids - {start}
+        seed = derive_seed(self.seed, "evaluate", "passages")
+        with self.using("base"):
+            answers = PLUGIN.generate(self.loaded, prompts, config, end_ids=ends, seed=seed)
+        return [list(answer.token_ids) for answer in answers]

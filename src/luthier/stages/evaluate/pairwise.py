@@ -1,0 +1,209 @@
+"""Two models on one file, and one model's answers to a file: what `compare` and `generate` stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from luthier.foundation.core.progress import Progress
+from luthier.foundation.schema.report import Difference, MetricValue
+from luthier.foundation.schema.rows import Row
+from luthier.foundation.schema.sections import PluginChoice
+from luthier.instruments.engine.runtimes.torch_batched.config import Config as RuntimeConfig
+from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN, Asked
+from luthier.instruments.measure.metric import Item
+from luthier.instruments.text.encode import encode_prompt
+from luthier.instruments.text.questions import iterate_questions
+from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
+from luthier.instruments.text.tool_calls import find_call_style, parse_tool_calls
+from luthier.stages.evaluate.compare import find_flipped, list_differences, list_values, score_metric
+from luthier.stages.evaluate.harness import Answer
+from luthier.stages.evaluate.machine import TUNED, EngineMachine, TunedFiles
+from luthier.stages.evaluate.suite import Prompt, draw, refuse_empty
+
+FIRST, SECOND = "first", "second"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk: a base's folder, and what was trained on it where there is something.
+
+    Attributes:
+        base_folder: Safetensors, configuration, tokenizer.
+        tuned: Trained files; None for the base itself.
+        chat_template: Takes the place of the folder's own.
+    """
+
+    base_folder: Path
+    tuned: TunedFiles | None = None
+    chat_template: str | None = None
+
+    def open(self, precision: Literal["fp32", "bf16"], seed: int) -> EngineMachine:
+        """Make the machine; weights are loaded at the first question."""
+        tokenizer = load_tokenizer(self.base_folder, chat_template=self.chat_template)
+        return EngineMachine(self.base_folder, tokenizer, precision, self.tuned, seed)
+
+    @property
+    def system(self) -> str:
+        """The system that the machine has to be."""
+        return TUNED if self.tuned else "base"
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """How two models or one are asked."""
+
+    max_new_tokens: int = 128
+    max_questions: int | None = None
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two models made of the same questions; differences are second minus first.
+
+    Attributes:
+        better: Questions on which the second does better by the first metric.
+        worse: Questions on which it does worse.
+        answers: Question id to (reference, first answer, second answer).
+    """
+
+    values: tuple[MetricValue, ...]
+    differences: tuple[Difference, ...]
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    answers: dict[str, tuple[str, str, str]]
+
+
+def compare_models(
+    first: ModelFiles,
+    second: ModelFiles,
+    rows: Sequence[Row],
+    *,
+    metrics: Sequence[PluginChoice],
+    options: AskOptions,
+    progress: Progress,
+) -> Comparison:
+    """Ask two models every assistant turn of the rows and compare their answers.
+
+    Two models of one base share one load of it.
+
+    Raises:
+        EvalError: E-EVA-001 for a question too long, E-EVA-004 without questions, E-EVA-009 for a metric that fits
+            none.
+    """
+    answered: dict[str, list[Item]] = {}
+    prompts: list[Prompt] = []
+    machine = None
+    for name, files in ((FIRST, first), (SECOND, second)):
+        is_same_load = machine is not None and first.base_folder == second.base_folder and first.tuned is None
+        if machine is None or not is_same_load or first.chat_template != second.chat_template:
+            machine = files.open(options.precision, options.seed)
+        else:
+            machine.tuned = files.tuned
+        prompts = gather_prompts(rows, machine.tokenizer, options)
+        answered[name] = _ask(machine, files.system, prompts, options, progress)
+    scored = [score_metric(choice.type, choice, prompts, answered, seed=options.seed) for choice in metrics]
+    better, worse = find_flipped(scored[0], FIRST, SECOND)
+    return Comparison(
+        values=list_values(scored),
+        differences=list_differences(scored, [(FIRST, SECOND)]),
+        better=tuple(better),
+        worse=tuple(worse),
+        answers={
+            prompt.id: (show_reference(prompt), one.answer, other.answer)
+            for prompt, one, other in zip(prompts, answered[FIRST], answered[SECOND], strict=True)
+        },
+    )
+
+
+def gather_prompts(rows: Sequence[Row], tokenizer: TextTokenizer, options: AskOptions) -> list[Prompt]:
+    """Return the questions of rows, drawn by seed where there is a bound.
+
+    Raises:
+        EvalError: E-EVA-004 without questions.
+    """
+    questions = [(row, question) for row in rows for question in iterate_questions(row)]
+    drawn = draw([q.id for _, q in questions], options.max_questions, seed=options.seed, name="compare")
+    prompts = [
+        Prompt(
+            id=question.id,
+            row_id=question.row_id,
+            cluster=question.group,
+            messages=question.messages,
+            reference=question.reference,
+            token_ids={"": encode_prompt(question.messages, question.tools, tokenizer, origin=str(question.origin))},
+            fields=row.fields,
+        )
+        for row, question in questions
+        if question.id in drawn
+    ]
+    refuse_empty(prompts, on="the given file", needs="rows with an assistant's turn after a user's or a tool's")
+    return prompts
+
+
+def show_reference(prompt: Prompt) -> str:
+    """Return the reference as text, its calls included."""
+    calls = [f"{call.function.name}({call.function.arguments})" for call in prompt.reference.tool_calls]
+    return "\n".join([text for text in (prompt.reference.text, *calls) if text])
+
+
+def _ask(
+    machine: EngineMachine, system: str, prompts: Sequence[Prompt], options: AskOptions, progress: Progress
+) -> list[Item]:
+    template = machine.tokenizer.chat_template
+    style = find_call_style(template) if template else "none"
+    asked = [prompt.ids_for(system) for prompt in prompts]
+    batches = machine.plan(asked, options.max_new_tokens)
+    answers: dict[int, Answer] = {}
+    with machine.using(system), progress.task("answer", total=len(prompts), unit="answers") as bar:
+        answered = machine.answer(asked, options.max_new_tokens, range(len(batches)))
+        for batch, found in zip(batches, answered, strict=True):
+            answers.update(zip(batch, found, strict=True))
+            bar.advance(len(batch))
+    items = []
+    for place, prompt in enumerate(prompts):
+        content, calls = parse_tool_calls(answers[place].text, style)
+        items.append(Item(prompt.reference, answers[place].text, content, calls, prompt.fields))
+    return items
+
+
+def generate_answers(
+    files: ModelFiles, rows: Sequence[Row], *, options: AskOptions, temperature: float = 0.0, top_p: float = 1.0
+) -> Iterator[dict[str, object]]:
+    """Answer rows one batch at a time; rows that end in a user's or a tool's turn are continued, others re-answered.
+
+    Args:
+        files: The model.
+        rows: Conversations.
+        options: Bounds, seed and precision; ``max_questions`` bounds the rows.
+        temperature: 0 is greedy.
+        top_p: Share of the probability that may be drawn from.
+
+    Yields:
+        ``{"id", "answer", "finish_reason", "num_tokens"}`` a row, in the order in which they are done.
+
+    Raises:
+        EvalError: E-EVA-001 for a prompt too long.
+    """
+    machine = files.open(options.precision, options.seed)
+    chosen = [row for row in rows if row.kind == "conversation" and row.messages][: options.max_questions]
+    prompts = []
+    for row in chosen:
+        is_answered = row.messages[-1].role == "assistant"
+        history = row.messages[:-1] if is_answered else row.messages
+        prompts.append(encode_prompt(history, row.tools, machine.tokenizer, origin=str(row.origin)))
+    config = RuntimeConfig(max_new_tokens=options.max_new_tokens, temperature=temperature, top_p=top_p)
+    asked = Asked(prompts, config, machine.tokenizer.end_token_ids, options.seed)
+    with machine.using(files.system):
+        for batch, found in PLUGIN.answer_batches(machine.loaded, asked, PLUGIN.plan_batches(prompts, config)):
+            for place, answer in zip(batch.rows, found, strict=True):
+                yield {
+                    "id": chosen[place].id,
+                    "answer": machine.tokenizer.decode(list(answer.token_ids)),
+                    "finish_reason": answer.finish_reason,
+                    "num_tokens": len(answer.token_ids),
+                }

@@ -1,0 +1,1 @@
+"""The suite `forgetting`: general text, weighed."""

@@ -1,0 +1,1 @@
+"""The suite `task`: held-out questions, answered and scored."""
