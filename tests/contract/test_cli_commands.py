@@ -28,6 +28,10 @@ CONTRACT = {
     "runs": [],
     "runs compare": ["RUN", "RUN"],
     "evaluate": ["RECIPE", "--set"],
+    "compare": [
+        *("REF", "REF"),
+        *("--data", "--form", "--max-new-tokens", "--max-questions", "--metric", "--seed"),
+    ],
     "generate": [
         "REF",
         *("--data", "--form", "--max-new-tokens", "--output", "--rows", "--seed", "--temperature", "--top-p"),
