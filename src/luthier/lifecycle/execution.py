@@ -157,7 +157,7 @@ class Execution:
             workspace.locks.hold(
                 self.key, is_settled=self._is_done, on_wait=self._say_waiting, on_takeover=self._say_takeover
             ) as lock,
-            self._guarded(folder),
+            self._guarded(folder, lock),
         ):
             found = self._find(module, context)
             if found is not None or lock is None:
@@ -223,12 +223,13 @@ class Execution:
             )
 
     @contextmanager
-    def _guarded(self, folder: Path) -> Iterator[None]:
+    def _guarded(self, folder: Path, lock: Lock | None) -> Iterator[None]:
         """Guard the stage; a lost or damaged blob makes what it came from run anew next time."""
         workspace = self.corridor.workspace
 
         def note(state: State, facts: dict[str, Any]) -> None:
-            workspace.executions.stop(self.key, state, facts)
+            if lock is not None and lock.is_held():  # else the execution is another process's to speak of
+                workspace.executions.stop(self.key, state, facts)
             workspace.audit.append(f"stage.{state}", {"stage": self.spec.name, "cache_key": self.key, **facts})
 
         try:

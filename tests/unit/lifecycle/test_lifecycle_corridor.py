@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import text
 
 from luthier.foundation.core.errors import (
     DataError,
@@ -265,10 +266,10 @@ def test_an_unknown_error_becomes_the_stages_own_with_its_traceback_in_a_file(be
     assert (type(caught.value), problem.code, caught.value.exit_code) == (kind, "E-LIF-003", 1)
     assert "ZeroDivisionError" in problem.what
     assert problem.fix
-    text = Path(problem.origin).read_text()
-    assert "ZeroDivisionError" in text
-    assert "in fail" in text
-    assert "abc123" not in text + problem.got, "secrets are redacted"
+    trace = Path(problem.origin).read_text()
+    assert "ZeroDivisionError" in trace
+    assert "in fail" in trace
+    assert "abc123" not in trace + problem.got, "secrets are redacted"
     key = bench.modules[stage].contexts[0].cache_key
     assert bench.workspace.executions.get(key).state == "failed"
     assert bench.workspace.locks.holders() == []
@@ -355,6 +356,22 @@ def test_a_lost_or_damaged_blob_is_named_and_the_next_run_makes_it_anew(bench: B
         assert f"dataset_version {first.find('data').digest[:12]}" in str(caught.value)
         assert bench.reused() == reused_only("model", "plan")
         assert bench.workspace.blobs.get(blob)
+
+
+def test_what_was_made_under_a_lost_lock_is_not_stored_and_the_new_owners_execution_is_left_alone(bench: Bench) -> None:
+    good = bench.modules["train"].make
+
+    def make(section, inputs, ctx):
+        with bench.workspace.database.write() as connection:
+            connection.execute(text("UPDATE locks SET owner = 'rival'"))
+        return good(section, inputs, ctx)
+
+    bench.modules["train"].make = make
+    with pytest.raises(StoreError, match="E-STO-008"):
+        bench.run()
+    assert [entry.kind for entry in bench.workspace.records.entries()] == ["plan", "model_choice", "dataset_version"]
+    assert bench.workspace.executions.find("", stage="train")[0].state == "running"
+    assert [holder.owner for holder in bench.workspace.locks.holders()] == ["rival"]
 
 
 def test_a_second_look_while_waiting_takes_what_the_first_process_made(bench: Bench) -> None:

@@ -62,15 +62,18 @@ class Lock:
         self._thread = threading.Thread(target=self._beat_until_released, name=f"lock-{cache_key[:12]}", daemon=True)
         self._thread.start()
 
+    def is_held(self) -> bool:
+        """Return whether the lock is still this process's own."""
+        with self._database.read() as connection:
+            return connection.execute(select(tables.locks.c.owner).where(self._mine)).one_or_none() is not None
+
     def check(self) -> None:
         """Make sure that nobody took the lock over.
 
         Raises:
             StoreError: E-STO-008 when it is lost.
         """
-        with self._database.read() as connection:
-            held = connection.execute(select(tables.locks.c.owner).where(self._mine)).one_or_none()
-        if held is None:
+        if not self.is_held():
             raise StoreError(
                 "E-STO-008",
                 "another process took this execution over",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import rfc8785
 from sqlalchemy import Connection, text
 
 from luthier.foundation.core.clock import FixedClock
@@ -150,6 +152,17 @@ def test_the_audit_log_is_a_chain_and_the_first_changed_entry_is_found(tmp_path:
         connection.execute("DELETE FROM audit WHERE seq = 1")
     connection.close()
     assert audit.find_break() == 1
+
+
+def test_an_entry_that_was_written_anew_with_a_fitting_hash_breaks_the_chain_at_the_next(tmp_path: Path) -> None:
+    audit = Workspace.open(tmp_path).audit
+    entries = [audit.append(f"step {number}", {}) for number in range(3)]
+    forged = {"seq": 2, "time": entries[1].time, "action": "forged", "facts": {}, "prev": entries[1].prev}
+    digest = hashlib.sha256(rfc8785.dumps(forged)).hexdigest()
+    with sqlite3.connect(tmp_path / ".luthier" / "luthier.db") as connection:
+        connection.execute("UPDATE audit SET action = 'forged', hash = ? WHERE seq = 2", (digest,))
+    connection.close()
+    assert audit.find_break() == 3
 
 
 def test_an_unfinished_execution_keeps_its_start_and_a_finished_one_begins_anew(tmp_path: Path) -> None:
