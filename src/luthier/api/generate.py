@@ -1,4 +1,4 @@
-"""Answer rows with any model that a reference names; also how a reference becomes a model in memory."""
+"""Answer rows with any model that a reference names; also how a reference becomes files that can be asked."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.foundation.core.errors import DataError, ModelError, RecipeError
 from luthier.foundation.core.progress import Progress, SilentProgress
-from luthier.foundation.schema.rows import Message, Row
+from luthier.foundation.schema.rows import Row
 from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from numpy import int32
-    from numpy.typing import NDArray
-
-    from luthier.instruments.engine.load import LoadedModel
-    from luthier.instruments.text.tokens import TextTokenizer
     from luthier.lifecycle.references import Reference
+    from luthier.stages.evaluate.pairwise import ModelFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +57,22 @@ def generate(
         progress: Told how far it is.
 
     Returns:
-        One object a row: ``id``, ``answer``, ``finish_reason``, and ``reference`` where the row has an answer.
+        One object a row in the file's order: ``id``, ``answer``, ``finish_reason``, ``num_tokens``, and
+        ``reference`` where the row has an answer.
 
     Raises:
-        RecipeError: E-LIF-007 for a reference that names nothing.
-        DataError: When the file cannot be read or a row cannot be asked.
+        RecipeError: E-LIF-007 for a reference that names nothing, E-REC-002 for a bound that cannot be.
+        DataError: When the file cannot be read or a row asks nothing.
         EvalError: E-EVA-001 when a prompt leaves no room for an answer.
     """
     from luthier.lifecycle.references import resolve_reference
 
     wanted = generation or Generation()
-    rows = _read_rows(path, wanted)
+    _check_generation(wanted)
+    rows = read_conversations(path, form=wanted.form)[: wanted.num_rows]
     store = Workspace.open(workspace)
-    reference = resolve_reference(ref, workspace=store, locate=locate_base)
-    tokenizer = open_tokenizer(reference, store)
-    prompts = [_encode_question(row, tokenizer) for row in rows]
-    loaded = open_model(reference, store)
-    answers = _answer(loaded, prompts, tokenizer, wanted, progress or SilentProgress())
-    return [
-        {"id": row.id, **answer, **({"reference": row.messages[-1].text} if _has_answer(row) else {})}
-        for row, answer in zip(rows, answers, strict=True)
-    ]
+    files = open_files(resolve_reference(ref, workspace=store, locate=locate_base), store)
+    return _answer(files, rows, wanted, progress or SilentProgress())
 
 
 def locate_base(base: str) -> Path:
@@ -96,57 +87,21 @@ def locate_base(base: str) -> Path:
     return locate(base, base_folder=Path.cwd(), environment=os.environ)
 
 
-def open_tokenizer(reference: Reference, workspace: Workspace) -> TextTokenizer:
-    """Load a reference's tokenizer with the chat template that it was trained with.
+def open_files(reference: Reference, workspace: Workspace) -> ModelFiles:
+    """Return what a reference is made of: base, trained files, the chat template that it was trained with.
 
     Args:
         reference: What to open.
-        workspace: Where a run's chat template lies.
+        workspace: Where a run's files and template lie.
 
     Raises:
-        ModelError: When files are missing or damaged.
+        ModelError: For a folder that is unsafe or damaged, and for GGUF files, which are not run.
     """
-    from luthier.foundation.schema.model import ModelChoice
-    from luthier.instruments.text.tokens import load_tokenizer
-    from luthier.instruments.text.tool_templates import choose_tool_template
-
-    _refuse_gguf(reference)
-    tokenizer = load_tokenizer(reference.base_folder)
-    choice = workspace.records.get(reference.model) if reference.model else None
-    if isinstance(choice, ModelChoice):
-        return tokenizer.with_chat_template(workspace.blobs.get(choice.identity.chat_template).decode())
-    if tokenizer.chat_template is None:
-        return tokenizer
-    _, template = choose_tool_template(tokenizer.chat_template)
-    return tokenizer.with_chat_template(template)
-
-
-def open_model(reference: Reference, workspace: Workspace) -> LoadedModel:
-    """Load a reference's weights: the base, and what was trained on it.
-
-    Args:
-        reference: What to open.
-        workspace: Where a run's files lie.
-
-    Raises:
-        ModelError: E-ENG-005 when an adapter was trained on another base; for folders that are unsafe or damaged.
-    """
-    from luthier.foundation.registry import load_runtime
-    from luthier.instruments.engine.load import load_model
     from luthier.lifecycle.references import lay_out
+    from luthier.stages.evaluate.machine import TunedFiles
+    from luthier.stages.evaluate.pairwise import ModelFiles
     from luthier.stages.model.folder import check_safe, compute_weights_digest
 
-    _refuse_gguf(reference)
-    check_safe(reference.base_folder)
-    digest = compute_weights_digest(reference.base_folder)
-    loaded = load_model(reference.base_folder, base_name=reference.base, base_digest=digest)
-    trained = lay_out(reference, workspace)
-    if trained is not None:
-        load_runtime("methods", reference.method).load(loaded, trained, digest)
-    return loaded
-
-
-def _refuse_gguf(reference: Reference) -> None:
     if reference.kind == "gguf":
         raise ModelError(
             "E-REC-010",
@@ -155,76 +110,83 @@ def _refuse_gguf(reference: Reference) -> None:
             allowed="base, run:ID, or the path of a model folder or a PEFT adapter",
             fix="luthier model list",
         )
+    check_safe(reference.base_folder)
+    trained = lay_out(reference, workspace)
+    tuned = None
+    if trained is not None:
+        tuned = TunedFiles(trained, reference.method, compute_weights_digest(reference.base_folder))
+    return ModelFiles(reference.base_folder, tuned, _find_template(reference, workspace))
 
 
-def _read_rows(path: Path, wanted: Generation) -> list[Row]:
+def _find_template(reference: Reference, workspace: Workspace) -> str | None:
+    from luthier.foundation.schema.model import ModelChoice
+    from luthier.instruments.text.tokens import load_tokenizer
+    from luthier.instruments.text.tool_templates import choose_tool_template
+
+    choice = workspace.records.get(reference.model) if reference.model else None
+    if isinstance(choice, ModelChoice):
+        return workspace.blobs.get(choice.identity.chat_template).decode()
+    own = load_tokenizer(reference.base_folder).chat_template
+    return None if own is None else choose_tool_template(own)[1]
+
+
+def read_conversations(path: Path, *, form: str = "auto") -> list[Row]:
+    """Read a file whose every row asks something.
+
+    Args:
+        path: A file of rows.
+        form: What its rows look like; ``auto`` looks.
+
+    Raises:
+        DataError: When the file or a row cannot be read, or a row asks nothing.
+    """
     from luthier.stages.data.readers.source import Reading, read_rows
 
-    read = read_rows(Reading(path, form=wanted.form))
+    read = read_rows(Reading(path, form=form))
     read.raise_problems()
-    return read.rows[: wanted.num_rows]
+    for row in read.rows:
+        if row.kind != "conversation" or not any(message.role == "user" for message in row.messages):
+            raise DataError(
+                "E-DAT-003",
+                "the row asks nothing",
+                got=f"a row of kind {row.kind}",
+                origin=str(row.origin),
+                allowed="a conversation with at least one user message",
+                fix='give rows as {"messages": [{"role": "user", "content": "…"}]}',
+            )
+    return read.rows
 
 
-def _has_answer(row: Row) -> bool:
-    return bool(row.messages) and row.messages[-1].role == "assistant"
+def _check_generation(wanted: Generation) -> None:
+    bounds = {
+        "max_new_tokens": 1 <= wanted.max_new_tokens <= 100_000,
+        "temperature": 0 <= wanted.temperature <= 100,
+        "top_p": 0 < wanted.top_p <= 1,
+    }
+    for name, is_good in bounds.items():
+        if not is_good:
+            raise RecipeError(
+                "E-REC-002",
+                f"'{name}' does not accept this value",
+                got=getattr(wanted, name),
+                allowed="max_new_tokens 1 to 100000, temperature 0 to 100, top_p above 0 and up to 1",
+                fix="luthier generate --help",
+                field=name,
+            )
 
 
-def _encode_question(row: Row, tokenizer: TextTokenizer) -> NDArray[int32]:
-    from luthier.instruments.text.encode import encode_prompt
+def _answer(files: ModelFiles, rows: Sequence[Row], wanted: Generation, progress: Progress) -> list[dict[str, Any]]:
+    from luthier.stages.evaluate.pairwise import AskOptions, generate_answers
 
-    question: Sequence[Message] = row.messages[:-1] if _has_answer(row) else row.messages
-    if not question:
-        raise DataError(
-            "E-DAT-003",
-            "the row asks nothing",
-            got=f"a row of kind {row.kind}",
-            origin=str(row.origin),
-            allowed="a conversation with at least one user message",
-            fix="give rows as {messages: [{role: user, content: …}]}",
-        )
-    return encode_prompt(question, row.tools, tokenizer, origin=str(row.origin))
+    options = AskOptions(max_new_tokens=wanted.max_new_tokens, seed=wanted.seed)
+    found: dict[str, dict[str, Any]] = {}
+    answers = generate_answers(files, rows, options=options, temperature=wanted.temperature, top_p=wanted.top_p)
+    with progress.task("generate", total=len(rows), unit="rows") as task:
+        for answer in answers:
+            found[str(answer["id"])] = answer
+            task.advance()
+    return [{**found[row.id], **_show_reference(row)} for row in rows]
 
 
-def _answer(
-    loaded: LoadedModel,
-    prompts: Sequence[NDArray[int32]],
-    tokenizer: TextTokenizer,
-    wanted: Generation,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    from pydantic import ValidationError
-
-    from luthier.foundation.registry import load_config, load_runtime
-
-    try:
-        config = load_config("runtimes", "torch_batched").model_validate(
-            {"max_new_tokens": wanted.max_new_tokens, "temperature": wanted.temperature, "top_p": wanted.top_p}
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecipeError(
-            "E-REC-002",
-            f"{first['loc'][0]} does not accept this value",
-            got=first["input"],
-            allowed=first["msg"],
-            fix="luthier generate --help",
-            field=str(first["loc"][0]),
-        ) from error
-    runtime = load_runtime("runtimes", "torch_batched")
-    with progress.task("generate", total=len(prompts), unit="rows") as task:
-        answers = runtime.generate(
-            loaded,
-            prompts,
-            config,
-            end_ids=tokenizer.end_token_ids,
-            seed=wanted.seed,
-            on_batch=lambda batch, _: task.advance(len(batch.rows)),
-        )
-    return [
-        {
-            "answer": tokenizer.decode(list(answer.token_ids), skip_special=True),
-            "finish_reason": answer.finish_reason,
-            "num_tokens": len(answer.token_ids),
-        }
-        for answer in answers
-    ]
+def _show_reference(row: Row) -> dict[str, str]:
+    return {"reference": row.messages[-1].text} if row.messages[-1].role == "assistant" else {}

@@ -25,6 +25,7 @@ ROOT: Final[dict[str, CommandRow]] = {
     "train": CommandRow("corridor:train", "Stage 4: train by a recipe; an interrupted run goes on."),
     "runs": CommandRow("runs:runs", "List training runs, newest first."),
     "evaluate": CommandRow("corridor:evaluate", "Stage 5: compare the tuned model with its base and judge the gates."),
+    "compare": CommandRow("models:compare", "Compare two models on the same rows: second minus first, with a verdict."),
     "generate": CommandRow("models:generate", "Answer every row of a file with a model."),
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
     "list": CommandRow("finding:list_", "List the plug-ins of a family."),

@@ -198,6 +198,59 @@ def test_a_tiny_model_answers_a_file_and_a_seed_repeats_its_draws(tmp_path: Path
     assert caught.value.code == "E-REC-002"
 
 
+def test_two_tiny_models_are_compared_on_the_same_questions(tmp_path: Path):
+    from luthier.api.compare import Comparing, compare
+    from tests.fixtures.tiny_models import build_tiny
+
+    one = build_tiny("llama", tmp_path / "one")
+    other = build_tiny("llama", tmp_path / "other", seed=1)
+    rows = write_rows(tmp_path / "rows.jsonl", num_rows=12)
+    wanted = Comparing(metrics=["exact_match", "token_f1"], max_new_tokens=3, max_questions=8)
+    same = compare(str(one), str(one), rows, workspace=tmp_path, comparing=wanted)
+    assert [(item["metric"], item["value"], item["p"]) for item in same["differences"]] == [
+        ("exact_match", 0.0, 1.0),
+        ("token_f1", 0.0, 1.0),
+    ]
+    assert "no difference" in same["verdicts"]["exact_match"]
+    assert len(same["answers"]) == 8
+    apart = compare(str(one), str(other), rows, workspace=tmp_path, comparing=wanted)
+    assert apart["answers"].keys() == same["answers"].keys(), "which questions are drawn depends on the seed alone"
+    with pytest.raises(RecipeError) as caught:
+        compare(str(one), str(other), rows, workspace=tmp_path, comparing=Comparing(metrics=["exact_mach"]))
+    assert caught.value.code == "E-REC-011"
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "higher_is_better", "told"),
+    [
+        (0.2, 0.01, True, "the second is better (p 0.01)"),
+        (-0.2, 0.01, True, "the second is worse (p 0.01)"),
+        (-0.2, 0.01, False, "the second is better (p 0.01)"),
+        (0.2, 0.06, True, "no difference is shown (p 0.06); 1,200 rows would settle it"),
+    ],
+)
+def test_a_verdict_follows_the_sign_the_direction_and_the_p(value: float, p: float, higher_is_better: bool, told: str):
+    from luthier.api.compare import give_verdict
+    from luthier.foundation.schema.report import Difference
+
+    item = Difference(
+        metric="m",
+        first="a",
+        second="b",
+        value=value,
+        interval=(-1, 1),
+        p=p,
+        test="sign_flip",
+        n=100,
+        clusters=100,
+        discordant=9,
+        detectable=0.1,
+        needed=1200,
+        higher_is_better=higher_is_better,
+    )
+    assert give_verdict(item) == told
+
+
 def test_masks_cut_a_row_into_what_is_trained_and_what_is_not(tmp_path: Path):
     from tests.fixtures.tiny_models import build_tiny
 

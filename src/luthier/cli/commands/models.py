@@ -1,4 +1,4 @@
-"""``luthier generate``: any model that a reference names."""
+"""``luthier generate`` and ``luthier compare``: any models that references name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from luthier.cli.face import Face, command
+from luthier.cli.face import Face, command, draw_table
 from luthier.cli.options import data_option, form_option
 
 
@@ -26,7 +26,7 @@ from luthier.cli.options import data_option, form_option
 @click.option(
     "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write JSONL to a file."
 )
-def generate(face: Face, *, ref: str, path: Path, output: Path | None, **settings: Any) -> None:  # noqa: ANN401  as Generation
+def generate(face: Face, *, ref: str, path: Path, output: Path | None, **settings: Any) -> None:  # noqa: ANN401
     """Answer every row of a file with a model.
 
     REF is `base`, `run:ID`, or the path of a model folder or a PEFT adapter. A conversation's last
@@ -45,3 +45,50 @@ def generate(face: Face, *, ref: str, path: Path, output: Path | None, **setting
     face.show(
         {"ref": ref, "num_rows": len(answers), "output": str(output)}, f"wrote {len(answers)} answers to {output}"
     )
+
+
+@command()
+@click.argument("first", metavar="REF")
+@click.argument("second", metavar="REF")
+@data_option
+@form_option
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, default=["exact_match"], help="What is compared.")
+@click.option("--max-questions", metavar="N", type=click.IntRange(1), help="Draw this many questions by seed.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=128, show_default=True, help="Longest answer.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of draw and resampling.")
+def compare(face: Face, *, first: str, second: str, path: Path, **settings: Any) -> None:  # noqa: ANN401
+    """Compare two models on the same rows: second minus first, with a verdict.
+
+    REF is `base` (the other one's base), `run:ID`, or the path of a model folder or a PEFT adapter.
+    """
+    from luthier.api import compare as api
+
+    wanted = api.Comparing(**settings)
+    found = api.compare(first, second, path, workspace=face.workspace, comparing=wanted, progress=face.progress())
+    values = [
+        (
+            value["metric"],
+            found.get(value["system"], value["system"]),
+            f"{value['value']:.4g}",
+            _span(value),
+            value["n"],
+        )
+        for value in found["values"]
+    ]
+    differences = [
+        (item["metric"], f"{item['value']:+.4g}", _span(item), item["n"], found["verdicts"][item["metric"]])
+        for item in found["differences"]
+    ]
+    face.show(
+        found,
+        draw_table(values, columns=("metric", "model", "value", "95 % interval", "n"), right=("value", "n")),
+        "",
+        draw_table(differences, columns=("metric", "difference", "95 % interval", "n", "verdict"), right=("n",)),
+        "",
+        f"better on {len(found['better'])} questions, worse on {len(found['worse'])}",
+    )
+
+
+def _span(value: dict[str, Any]) -> str:
+    low, high = value["interval"]
+    return f"{low:.4g} to {high:.4g}"
