@@ -159,12 +159,9 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call what a template calls unless it asks for a text beyond the bound."""
-        for value in args:
-            if isinstance(value, int) and abs(value) > MAX_CHARACTERS:
-                message = f"a call with {shorten_number(value)}"
-                raise TemplateRunaway(message)
+        _check_numbers(args)
         if getattr(called, "__name__", "") in {"format", "format_map"}:
-            _check_widths(str(getattr(called, "__self__", "")))
+            _check_widths(str(getattr(getattr(called, "__wrapped__", called), "__self__", "")))
         return _bounded(super().call(context, called, *args, **kwargs))
 
 
@@ -178,6 +175,25 @@ def _check_product(left: object, right: object) -> None:
         if isinstance(value, (str, list, tuple)) and isinstance(times, int) and len(value) * times > MAX_CHARACTERS:
             message = f"a text of {shorten_number(len(value) * times)} characters"
             raise TemplateRunaway(message)
+
+
+def _check_numbers(values: Iterable[object]) -> None:
+    for value in values:
+        if isinstance(value, int) and abs(value) > MAX_CHARACTERS:
+            message = f"a call with {shorten_number(value)}"
+            raise TemplateRunaway(message)
+
+
+def _bound_filter(filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a filter that can make a text as long as its arguments say."""
+
+    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  template values
+        _check_numbers((*args, *kwargs.values()))
+        if filter_ is jinja2.filters.FILTERS["format"]:
+            _check_widths(str(value))
+        return _bounded(filter_(value, *args, **kwargs))
+
+    return bounded
 
 
 def _check_widths(pattern: str) -> None:
@@ -255,6 +271,8 @@ class CompiledTemplate:
 
     def __init__(self, source: str, *, now: Clock) -> None:
         environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loop_controls])
+        for name in ("center", "indent", "format", "batch"):
+            environment.filters[name] = _bound_filter(environment.filters[name])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda pattern: now().strftime(pattern)
