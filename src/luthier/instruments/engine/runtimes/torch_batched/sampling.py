@@ -42,7 +42,7 @@ class TokenChooser:
             B rows, V vocabulary; the result is (B,).
 
         Source:
-            Holtzman et al. 2020, The curious case of neural text degeneration (top-p).
+            Holtzman et al. 2020, arXiv:1904.09751 (top-p).
         """
         if self._temperature == 0:
             return logits_BV.argmax(dim=-1)
