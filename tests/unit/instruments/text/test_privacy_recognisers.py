@@ -6,7 +6,7 @@ from luthier.instruments.text.privacy import KINDS, RECOGNISERS, find_private, r
 from luthier.instruments.text.privacy_checks import entropy_bits, is_card, is_iban, is_luhn_valid, is_us_ssn
 
 # Made up here, or published by their issuers for tests; joined so that no scanner takes this file for a leak.
-TOKEN = "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
+FILLING = "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
 
 
 def _found(text: str) -> list[tuple[str, str]]:
@@ -82,13 +82,13 @@ def test_numbers_that_social_security_never_gave_are_not_found(number: str) -> N
         ("born on 3 March 1974 in", "date_of_birth", "3 March 1974"),
         ("DOB: 1974-03-03", "date_of_birth", "1974-03-03"),
         ("AKIA" + "QRSTUVWX23456789 is the id", "aws_access_key", "AKIA" + "QRSTUVWX23456789"),
-        ("ghp_" + TOKEN, "github_token", "ghp_" + TOKEN),
-        ("glpat-" + TOKEN[:20], "gitlab_token", "glpat-" + TOKEN[:20]),
-        ("sk_" + "live_" + TOKEN[:24], "stripe_key", "sk_" + "live_" + TOKEN[:24]),
-        ("xoxb-" + TOKEN[:24], "slack_token", "xoxb-" + TOKEN[:24]),
-        ("AI" + "za" + TOKEN[:35], "google_key", "AI" + "za" + TOKEN[:35]),
-        ("sk-proj-" + TOKEN, "api_key", "sk-proj-" + TOKEN),
-        ("hf_" + TOKEN, "api_key", "hf_" + TOKEN),
+        ("ghp_" + FILLING, "github_token", "ghp_" + FILLING),
+        ("glpat-" + FILLING[:20], "gitlab_token", "glpat-" + FILLING[:20]),
+        ("sk_" + "live_" + FILLING[:24], "stripe_key", "sk_" + "live_" + FILLING[:24]),
+        ("xoxb-" + FILLING[:24], "slack_token", "xoxb-" + FILLING[:24]),
+        ("AI" + "za" + FILLING[:35], "google_key", "AI" + "za" + FILLING[:35]),
+        ("sk-proj-" + FILLING, "api_key", "sk-proj-" + FILLING),
+        ("hf_" + FILLING, "api_key", "hf_" + FILLING),
         ("password: Tr0ub4dor&3", "password", "Tr0ub4dor&3"),
         ('api_key = "9f8e7d6c5b4a39281706"', "password", "9f8e7d6c5b4a39281706"),
         ("the password is hunter2!x.", "password", "hunter2!x"),
@@ -123,7 +123,7 @@ def test_each_kind_is_found_whole(text: str, kind: str, value: str | None) -> No
         "password: <your password here>",
         "OPENAI_API_KEY=YOUR_API_KEY",
         "AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID",
-        "token = os.environ['TOKEN']",
+        "token = os.environ['FILLING']",
         "DATABASE_URL=postgres://user:password@localhost:5432/db",
         "the key is under the mat, token: none",
         "at 10:30:45 and 12:00",
