@@ -27,7 +27,7 @@ class Item:
         content: The answer without its calls.
         calls: The calls that were read in it.
         fields: Further columns of the row.
-        nats: Negative log-likelihood of the reference under the system, where a suite measures that.
+        nats: Negative log-likelihood of the reference under the system; None where the suite does not weigh it.
     """
 
     reference: Message
@@ -35,7 +35,7 @@ class Item:
     content: str = ""
     calls: tuple[ToolCall, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
-    nats: float = 0.0
+    nats: float | None = None
 
 
 class Metric(Protocol):

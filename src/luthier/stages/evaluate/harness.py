@@ -31,12 +31,12 @@ class Answer:
     Attributes:
         text: The generated answer; empty where text was weighed.
         finish: ``stop``, ``length`` or ``weighed``.
-        nats: Negative log-likelihood of the reference, where it was weighed.
+        nats: Negative log-likelihood of the reference; None where an answer was generated.
     """
 
     text: str = ""
     finish: str = "weighed"
-    nats: float = 0.0
+    nats: float | None = None
 
 
 class Machine(Protocol):

@@ -137,11 +137,15 @@ def test_flipped_and_worst_questions_are_named() -> None:
     assert find_worst(one, "tuned") == ["row-1#0", "row-3#0", "row-0#0", "row-2#0"]
 
 
-def test_a_metric_that_counts_no_question_is_refused() -> None:
+@pytest.mark.parametrize(
+    "metric",
+    [PluginChoice(type="tool_call", options={"questions": "calls"}), PluginChoice(type="bits_per_byte")],
+)
+def test_a_metric_that_counts_no_question_is_refused(metric: PluginChoice) -> None:
     from luthier.stages.evaluate.compare import score_suite
     from tests.fixtures.evaluate_runs import make_answers, make_suite
 
-    planned = make_suite(["a"], metrics=(PluginChoice(type="tool_call", options={"questions": "calls"}),))
+    planned = make_suite(["a"], metrics=(metric,))
     with pytest.raises(EvalError) as caught:
         score_suite(planned, make_answers(planned, {"base": ["a"], "tuned": ["a"]}), call_style="hermes", seed=0)
     assert caught.value.code == "E-EVA-009"

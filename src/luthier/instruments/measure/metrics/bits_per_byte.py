@@ -25,16 +25,16 @@ class BitsPerByte:
     higher_is_better = False
 
     def counts(self, item: Item, config: Any) -> bool:  # noqa: ANN401, ARG002  protocol
-        """Count every text that has a byte."""
-        return bool(item.reference.text)
+        """Count every text that was weighed and has a byte."""
+        return item.nats is not None and bool(item.reference.text)
 
     def score(self, item: Item, config: Any) -> float:  # noqa: ANN401, ARG002  protocol
         """Return the bits per byte of one text."""
-        return item.nats / math.log(2) / len(item.reference.text.encode())
+        return (item.nats or 0.0) / math.log(2) / len(item.reference.text.encode())
 
     def sample(self, items: Sequence[Item], config: Any) -> Sample:  # noqa: ANN401, ARG002  protocol
         """Return (bits, bytes) of each text: long texts weigh more."""
-        bits = [item.nats / math.log(2) for item in items]
+        bits = [(item.nats or 0.0) / math.log(2) for item in items]
         bytes = [len(item.reference.text.encode()) for item in items]
         return Sample(np.stack([bits, bytes], axis=1).astype(np.float64))
 
