@@ -29,7 +29,7 @@ def test_every_valid_visa_number_is_found_however_it_is_grouped(digits: str, mar
 
 
 @given(st.from_regex(r"[0-9]{18}", fullmatch=True), st.booleans())
-def test_every_valid_german_account_is_found(account: str, is_spaced: bool) -> None:  # noqa: FBT001  drawn
+def test_every_valid_german_account_is_found(account: str, is_spaced: bool) -> None:
     number = _make_iban("DE", account)
     assert is_iban(number)
     shown = " ".join(number[start : start + 4] for start in range(0, 22, 4)) if is_spaced else number

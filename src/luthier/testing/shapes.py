@@ -9,6 +9,7 @@ from typing import Any, Final
 from luthier.instruments.engine.method_protocol import Method
 from luthier.instruments.measure.metric import Metric
 from luthier.stages.data.outcomes import Operator
+from luthier.stages.evaluate.suite import Suite
 from luthier.stages.train.job import Launcher, Objective
 
 PROTOCOLS: Final[dict[str, type]] = {
@@ -17,6 +18,7 @@ PROTOCOLS: Final[dict[str, type]] = {
     "metrics": Metric,
     "objectives": Objective,
     "launchers": Launcher,
+    "suites": Suite,
 }
 
 
