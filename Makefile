@@ -53,6 +53,7 @@ docs: $(READY) ## generate the generated pages of docs/ again
 	@$(PY) scripts/docs/generate.py
 
 results: $(READY) ## repeat one row of docs/results.md: make results ROW=...
+	@test -f scripts/results.py || { echo "make results comes with the first published results." >&2; exit 2; }
 	@$(PY) scripts/results.py $(ROW)
 
 new:
