@@ -38,7 +38,10 @@ environment = load("environment")
 
 @pytest.mark.parametrize("name", ["environment.py", "torch_build.py"])
 def test_an_old_python_can_read_the_scripts_far_enough_to_say_that_it_is_too_old(name: str) -> None:
-    ast.parse((SETUP / name).read_text(encoding="utf-8"), feature_version=(3, 6))
+    tree = ast.parse((SETUP / name).read_text(encoding="utf-8"), feature_version=(3, 6))
+
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported <= {"json", "os", "re", "shutil", "subprocess", "sys", "urllib.request", "torch_build"}
 
 
 # Which torch.
