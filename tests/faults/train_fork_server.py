@@ -20,7 +20,7 @@ from luthier.foundation.core.errors import LuthierError
 from luthier.stages.train.interrupt import Interrupts
 from tests.fixtures.train_jobs import FolderContext, make_job, train_job
 
-SAVE_FILES = ("train/checkpoint.py", "train/tensors_file.py", "core/files.py")
+SAVE_FILES = ("train/checkpoint.py", "engine/tensors_file.py", "core/files.py")
 WATCHED_FILES = (*SAVE_FILES, "train/loop.py", "train/metrics.py", "train/optimizer.py", "train/guard.py")
 LORA = {"type": "lora", "rank": 2, "dropout": 0.1}
 JOB = {"num_rows": 9, "num_validation": 2, "evaluate_every": 3, "checkpoint_every": 2, "method": LORA}

@@ -33,7 +33,7 @@ from luthier.foundation.core.files import (
     find_damage,
     write_folder_atomic,
 )
-from luthier.stages.train.tensors_file import read_tensors, write_tensors
+from luthier.instruments.engine.tensors_file import read_tensors, write_tensors
 
 MODEL_NAME: Final = "model.safetensors"
 OPTIMIZER_NAME: Final = "optimizer.safetensors"

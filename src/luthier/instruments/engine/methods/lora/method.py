@@ -6,19 +6,22 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import Linear
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from luthier.foundation.core.errors import ModelError
+from luthier.instruments.engine.fused import WeightCopies, adapted_linear, product_dtype
 from luthier.instruments.engine.load import LoadedModel
 from luthier.instruments.engine.methods.lora.config import Config
+from luthier.instruments.engine.tensors_file import write_tensors
 
 WEIGHTS_NAME: Final = "adapter_model.safetensors"
 CONFIG_NAME: Final = "adapter_config.json"
@@ -83,7 +86,7 @@ class LoraMethod:
         fields = {name: _jsonable(value) for name, value in peft_config.to_dict().items()}
         fields |= {"inference_mode": True, "base_model_name_or_path": loaded.base_name}
         metadata = {"format": "pt", DIGEST_KEY: loaded.base_digest}
-        save_file(self.state(loaded), folder / WEIGHTS_NAME, metadata=metadata)
+        write_tensors(folder / WEIGHTS_NAME, self.state(loaded), metadata=metadata)
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
         (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
 
@@ -125,6 +128,33 @@ class LoraMethod:
             # PEFT 0.21 asks transformers 5.23 a question by its old name: huggingface/peft, save_and_load
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             loaded.adapter = get_peft_model(loaded.model, peft_config)
+        copies = WeightCopies()
+        for module in loaded.model.modules():
+            if type(module) is Linear:
+                module.forward = partial(_forward, module, copies)
+
+
+def _forward(layer: Any, copies: WeightCopies, x: Tensor) -> Tensor:  # noqa: ANN401  PEFT's layer
+    """Run PEFT's linear layer in one function where it is plain; else as PEFT does."""
+    base = layer.base_layer
+    is_plain = (
+        layer.active_adapters == ["default"]
+        and not (layer.disable_adapters or layer.merged or layer.lora_variant)
+        and isinstance(layer.lora_dropout["default"], nn.Identity)
+        and type(base) is nn.Linear
+        and not base.weight.requires_grad
+    )
+    if not is_plain:
+        output: Tensor = type(layer).forward(layer, x)
+        return output
+    return adapted_linear(
+        x,
+        copies.get(base.weight, product_dtype(x)),
+        base.bias,
+        layer.lora_A["default"].weight,
+        layer.lora_B["default"].weight,
+        scaling=layer.scaling["default"],
+    )
 
 
 def find_linear_shapes(loaded: LoadedModel) -> dict[str, tuple[int, int]]:

@@ -1,7 +1,8 @@
 """Tensors to a safetensors file through our file system, piece by piece: no pickle, no second copy in memory.
 
-The library's own writer reports a full disk as an error of its own kind and needs the whole file in memory
-to go through an injected file system; the format itself is a header and the bytes.
+The library's own writer reports a full disk as an error of its own kind, needs the whole file in memory to go
+through an injected file system, and orders metadata by chance, so that equal weights get unequal digests. The
+format itself is a header and the bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from luthier.foundation.core.files import FileSystem
+from luthier.foundation.core.files import REAL, FileSystem
 
 DTYPE_NAMES: Final = {
     torch.float64: "F64",
@@ -31,19 +32,22 @@ DTYPE_NAMES: Final = {
 }
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, fs: FileSystem) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None, fs: FileSystem = REAL
+) -> None:
     """Write named tensors as a safetensors file; the same tensors always give the same bytes.
 
     Args:
         path: The file.
         tensors: On any device, of any layout.
+        metadata: Texts by key, kept in the header.
         fs: File system to write through.
 
     Source:
         Format: safetensors README, version 0.4. Wide types come first, so that every tensor is aligned.
     """
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    fs.write_chunks(path, _chunks(names, tensors))
+    fs.write_chunks(path, _chunks(names, tensors, dict(sorted((metadata or {}).items()))))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -52,8 +56,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _chunks(names: list[str], tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    header: dict[str, dict[str, object]] = {}
+def _chunks(names: list[str], tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
+    header: dict[str, Mapping[str, object]] = {"__metadata__": metadata} if metadata else {}
     offset = 0
     for name in names:
         tensor = tensors[name]
