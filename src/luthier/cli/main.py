@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -34,4 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Words after ``luthier``; the process's own by default.
     """
     install_handlers()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a name that is no text, or a terminal of another encoding, ends nothing
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(run_guarded(luthier, list(sys.argv[1:] if arguments is None else arguments)))

@@ -161,8 +161,19 @@ def draw_masked(row: dict[str, Any]) -> RenderableType:
         return f"{row['problem']['code']}: {row['problem']['what']} ({row['problem'].get('origin', '')})"
     drawn = Text(f"{row['id']} ({row['origin']}): {row['num_trained']} of {row['num_tokens']} tokens trained\n")
     for piece in row["pieces"]:
-        drawn.append(f"\u00ab{piece['text']}\u00bb" if piece["is_trained"] else piece["text"], _style(piece))
+        text = _escape_controls(piece["text"])
+        drawn.append(f"\u00ab{text}\u00bb" if piece["is_trained"] else text, _style(piece))
     return drawn.append("\n")
+
+
+def _escape_controls(text: str) -> str:
+    """Write control characters as escapes, so that a row cannot steer the terminal."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def _style(piece: dict[str, Any]) -> str:

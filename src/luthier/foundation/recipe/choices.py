@@ -187,7 +187,7 @@ def _resolve_choice(field: PluginField, node: Node, path: str, found: _Found) ->
         return {"type": name, "options": {}}
     written = {key: to_value(child) for key, child in node.entries.items() if key != "type"}
     try:
-        config = config_class.model_validate_json(json.dumps(complaints.make_finite(written, path)), strict=True)
+        config = config_class.model_validate_json(json.dumps(complaints.make_sound(written, path)), strict=True)
     except ValidationError as error:
         complaints.add_validation(error, config_class, root=path)
         return {"type": name, "options": {}}

@@ -78,17 +78,32 @@ class Complaints:
         """Tell whether something at or below a path is already complained about."""
         return path in self._covered
 
-    def make_finite(self, value: Any, path: str) -> Any:  # noqa: ANN401  any JSON value
-        """Return a value with infinities and NaN taken out, each complained about."""
+    def make_sound(self, value: Any, path: str) -> Any:  # noqa: ANN401  any JSON value
+        """Return a value without what no recipe can hold: infinities, NaN, half characters; each complained about."""
         if isinstance(value, Mapping):
-            return {key: self.make_finite(child, f"{path}.{key}".lstrip(".")) for key, child in value.items()}
+            sound = {key: self.make_sound(child, f"{path}.{key}".lstrip(".")) for key, child in value.items()}
+            return {key: child for key, child in sound.items() if self._is_sound_key(key, path)}
         if isinstance(value, list):
-            return [self.make_finite(child, f"{path}.{index}".lstrip(".")) for index, child in enumerate(value)]
+            return [self.make_sound(child, f"{path}.{index}".lstrip(".")) for index, child in enumerate(value)]
+        if isinstance(value, str) and not is_text(value):
+            self.add(self._value_problem(path, value, {"text without lone surrogates"}, Recipe))
+            return None
         is_too_large = type(value) is int and abs(value) > MAX_INTEGER
         if is_too_large or (isinstance(value, float) and not math.isfinite(value)):
             self.add(self._value_problem(path, value, {"a finite number"}, Recipe))
             return None
         return value
+
+    def _is_sound_key(self, key: str, path: str) -> bool:
+        if is_text(key):
+            return True
+        path = f"{path}.{key}".lstrip(".")
+        origin = find_origin(self.tree, path)
+        problem = Problem(
+            "E-REC-001", f"there is no key {key!a}", got=ascii(key), origin=origin, field=ascii(path)
+        )
+        self.add(replace(problem, allowed="text without lone surrogates", fix="take the key out"))
+        return False
 
     def add_validation(self, error: ValidationError, model: type[BaseModel], root: str = "") -> None:
         """Turn what pydantic found into problems with paths, lines and names.
@@ -200,6 +215,15 @@ class Complaints:
             fix=fix,
             field=path,
         )
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8; half a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _EXAMPLES: Final = {

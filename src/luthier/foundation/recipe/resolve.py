@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, Problem, RecipeError, shorten
 from luthier.foundation.recipe.checks import check_recipe, iterate_path_texts
 from luthier.foundation.recipe.choices import OPTION_FAMILIES, PLUGIN_FIELDS, normalise_choices, resolve_choices
-from luthier.foundation.recipe.complaints import Complaints
+from luthier.foundation.recipe.complaints import Complaints, is_text
 from luthier.foundation.recipe.nodes import (
     ListNode,
     MapNode,
@@ -187,7 +187,7 @@ def _apply_overrides(tree: MapNode, overrides: Sequence[str], problems: list[Pro
 
 def _parse_override(override: str, problems: list[Problem]) -> tuple[str, Node]:
     key, equals, text = override.partition("=")
-    if not equals or not _OVERRIDE_KEY.fullmatch(key):
+    if not equals or not _OVERRIDE_KEY.fullmatch(key) or not is_text(override):
         raise _bad_override(override, "'--set' takes dotted.key=value", "--set train.epochs=1")
     try:
         return key, parse_yaml(text, OVERRIDE_ORIGIN, problems, has_lines=False)
@@ -222,7 +222,7 @@ def _set(tree: MapNode, path: str, value: Node) -> MapNode:
 
 
 def _validate(tree: MapNode, complaints: Complaints) -> Recipe:
-    plain = complaints.make_finite(to_value(tree), "")
+    plain = complaints.make_sound(to_value(tree), "")
     configs = resolve_choices(tree, plain, complaints)
     recipe: Recipe | None = None
     try:

@@ -153,6 +153,20 @@ def test_broken_json_and_a_key_given_twice_in_json_have_lines(tmp_path: Path):
     assert [(p.code, p.origin.rpartition(" ")[2]) for p in problems] == [("E-REC-004", "3")]
 
 
+def test_half_a_character_is_refused_wherever_it_stands(tmp_path: Path):
+    rows = '"data": {"sources": [{"path": "p"}]}'
+    for text, field in [
+        (f'{{"name": "\\ud800", {rows}}}', "name"),
+        (f'{{"name": "x", "govern": {{"jurisdiction": "a\\udc00"}}, {rows}}}', "govern.jurisdiction"),
+        (f'{{"name": "x", "\\ud800": 1, {rows}}}', "'\\ud800'"),
+        (f'{{"name": "x", "train": {{"method": {{"type": "lora", "\\ud800": 1}}}}, {rows}}}', "'train.method.\\ud800'"),
+    ]:
+        (problem,) = refuse(tmp_path, text, name="r.json")
+        assert problem.field == field
+    whole = refuse(tmp_path, f'{{"name": "\\ud83d\\ude00", {rows}}}', name="r.json")
+    assert whole[0].got == "\U0001f600", "a whole pair is one character"
+
+
 def test_another_encoding_is_refused_at_its_line(tmp_path: Path):
     (problem,) = refuse(tmp_path, b"name: x\nseed: \xe9\n")
     assert (problem.code, problem.origin) == ("E-REC-005", f"{tmp_path / 'r.yaml'} line 2")
@@ -258,6 +272,8 @@ def test_a_name_is_required(tmp_path: Path):
         ("data.sources.0.path=x", "E-REC-009"),
         ("name.x=1", "E-REC-009"),
         ("seed.x=1", "E-REC-002"),
+        ("govern.jurisdiction=\udcff", "E-REC-009"),
+        ("\udcff=1", "E-REC-009"),
         ("train.epoks=1", "E-REC-001"),
         ("train.epochs=many", "E-REC-002"),
         ("train.epochs={a: 1, a: 2}", "E-REC-004"),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.foundation.core.errors import EnvironmentLacks, RecipeError
@@ -154,6 +154,7 @@ SETTABLE = {
 }
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_what_is_set_is_what_is_shown_with_its_origin(data: st.DataObject):
     path = data.draw(st.sampled_from(sorted(SETTABLE)))
@@ -175,6 +176,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON_VALUES)
 def test_any_json_value_is_read_as_the_json_module_reads_it(value: object):
     text = json.dumps(value)
@@ -182,6 +184,7 @@ def test_any_json_value_is_read_as_the_json_module_reads_it(value: object):
     assert to_value(from_value(value, "x")) == json.loads(text)
 
 
+@settings(deadline=None)
 @given(JSON_VALUES)
 def test_a_value_shown_in_one_line_is_read_back_by_yaml(value: object):
     assert to_value(parse_yaml(show_value(value), "--set", [])) == value
