@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.plan import Plan
 from luthier.foundation.schema.protocols import AnyRecord
 from luthier.foundation.schema.report import Report
 from luthier.foundation.schema.run import Run
+
+SECONDS_SHOWN: Final = 120
 
 
 def describe(record: AnyRecord) -> str:
@@ -34,7 +38,9 @@ def describe(record: AnyRecord) -> str:
 
 
 def _describe_dataset(record: DatasetVersion) -> str:
-    splits = ", ".join(f"{name} {rows.num_rows:,}" for name, rows in record.identity.splits.items())
+    order = {name: place for place, name in enumerate(("train", "validation", "test"))}
+    names = sorted(record.identity.splits, key=lambda name: (order.get(name, len(order)), name))
+    splits = ", ".join(f"{name} {record.identity.splits[name].num_rows:,}" for name in names)
     dropped = sum(step.dropped for step in record.identity.waterfall)
     changed = sum(step.changed for step in record.identity.waterfall)
     return f"{splits} rows; {dropped:,} dropped, {changed:,} changed"
@@ -42,9 +48,11 @@ def _describe_dataset(record: DatasetVersion) -> str:
 
 def _describe_plan(record: Plan) -> str:
     identity, witness = record.identity, record.witness
+    seconds = witness.seconds_estimate
+    time = f"{seconds / 60:.1f} minutes" if seconds >= SECONDS_SHOWN else f"{seconds:.0f} seconds"
     return (
         f"{identity.num_examples:,} rows, {identity.num_steps:,} steps, {identity.precision}; expects "
-        f"{witness.peak_memory_bytes / 2**30:.1f} GiB and {witness.seconds_estimate / 60:.1f} minutes"
+        f"{witness.peak_memory_bytes / 2**30:.1f} GiB and {time}"
     )
 
 

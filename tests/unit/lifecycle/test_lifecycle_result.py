@@ -55,7 +55,7 @@ def test_the_evidence_of_each_stage_is_one_sentence_with_its_numbers(bench: Benc
     assert [stage.evidence for stage in bench.run().stages] == [
         "train 3 rows; 0 dropped, 0 changed",
         "fake, 0.0 M parameters, licence MIT allowed",
-        "3 rows, 1 steps, fp32; expects 0.0 GiB and 0.0 minutes",
+        "3 rows, 1 steps, fp32; expects 0.0 GiB and 0 seconds",
         "1 steps, loss 0.5000; 0 tokens/s",
         "PASS (task.exact_match above base: PASS)",
     ]
