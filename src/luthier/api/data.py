@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,6 @@ from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from luthier.foundation.schema.dataset import DatasetVersion
-    from luthier.instruments.text.encode import EncodedRow
     from luthier.instruments.text.tokens import TextTokenizer
     from luthier.stages.data.check import FileCheck
     from luthier.stages.data.report import DataReport
@@ -79,18 +78,15 @@ def show_masks(
         DataError: When the file cannot be read, or a row has nothing to train.
         EnvironmentLacks: E-ENV-005 when the base was not pulled.
     """
-    from luthier.instruments.text.encode import encode_rows
+    from luthier.instruments.text.show import mask_rows
     from luthier.stages.data.readers.source import Reading, read_rows
 
     read = read_rows(Reading(path, form=form))
-    tokenizer = _load_tokenizer(base)
-    encoded = encode_rows(read.rows[:num_rows], tokenizer, train_on=train_on)
-    if not encoded.rows:
+    masked, problems = mask_rows(read.rows[:num_rows], _load_tokenizer(base), train_on=train_on)
+    if not masked:
         read.raise_problems()
-        encoded.raise_problems()
-    shown = [_cut(row, tokenizer) for row in encoded.rows]
-    problems = [{"problem": problem.to_dict()} for problem in encoded.problems]
-    return [*shown, *problems]
+        raise DataError.collect(problems)
+    return [*map(asdict, masked), *({"problem": problem.to_dict()} for problem in problems)]
 
 
 def _load_tokenizer(base: str | None) -> TextTokenizer:
@@ -105,29 +101,6 @@ def _load_tokenizer(base: str | None) -> TextTokenizer:
         return tokenizer
     _, template = choose_tool_template(tokenizer.chat_template)
     return tokenizer.with_chat_template(template)
-
-
-def _cut(row: EncodedRow, tokenizer: TextTokenizer) -> dict[str, Any]:
-    pieces = [
-        {"text": tokenizer.decode(row.token_ids_T[start:end]), "is_trained": is_trained}
-        for start, end, is_trained in _iterate_stretches([weight > 0 for weight in row.weights_T.tolist()])
-    ]
-    return {
-        "id": row.id,
-        "origin": str(row.origin),
-        "num_tokens": len(row.token_ids_T),
-        "num_trained": row.num_trained,
-        "pieces": pieces,
-    }
-
-
-def _iterate_stretches(marks: list[bool]) -> Iterator[tuple[int, int, bool]]:
-    """Yield the longest stretches of equal marks as start, end and mark."""
-    start = 0
-    for index in range(1, len(marks) + 1):
-        if index == len(marks) or marks[index] != marks[start]:
-            yield start, index, marks[start]
-            start = index
 
 
 def report(folder: Path, record: str = "latest") -> DataReport:

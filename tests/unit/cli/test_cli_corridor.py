@@ -229,5 +229,7 @@ def test_masks_are_told_without_colour_by_quotes():
         "pieces": [{"text": "question ", "is_trained": False}, {"text": "answer", "is_trained": True}],
     }
     assert "question «answer»" in render([draw_masked(row)])
+    steering = {**row, "pieces": [{"text": "\x1b[2J\u202eline\n", "is_trained": False}]}
+    assert "\\x1b[2J\\u202eline\n" in render([draw_masked(steering)])
     problem = {"problem": {"code": "E-TXT-006", "what": "nothing to train", "origin": "f line 2"}}
     assert "E-TXT-006: nothing to train (f line 2)" in render([draw_masked(problem)])

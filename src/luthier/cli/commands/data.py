@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -69,7 +70,9 @@ def curate(face: Face, *, recipe: str, overrides: tuple[str, ...]) -> None:
 
 @command()
 @file_argument
-@click.option("--rows", "num_rows", metavar="N", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--rows", "num_rows", metavar="N", type=click.IntRange(1), default=5, show_default=True, help="The first N rows."
+)
 @form_option
 @click.option("--masks", "has_masks", is_flag=True, help="Show what is trained, as the model reads it.")
 @click.option("--base", metavar="BASE", help="Whose tokenizer and chat template.  [default: the default base]")

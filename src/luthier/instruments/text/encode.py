@@ -136,16 +136,8 @@ def encode_row(
         ModelError: When the template itself is broken.
     """
     weighted = weigh_row(row, tokenizer, train_on=train_on)
+    check_trained(row, weighted, train_on)
     encoded = EncodedRow(row.id, weighted.tokens.ids, weighted.weights_T, row.origin)
-    if not encoded.num_trained:
-        raise DataError(
-            "E-TXT-006",
-            "the row has nothing to train",
-            got=f"{len(encoded.token_ids_T)} tokens, train_on {train_on}",
-            origin=str(row.origin),
-            allowed="at least one trained token",
-            fix="take the row out, or mark an assistant message with `weight: 1`",
-        )
     check_length(encoded, max_length)
     return encoded
 
@@ -155,6 +147,23 @@ def weigh_row(row: Row, tokenizer: TextTokenizer, *, train_on: TrainOn = "assist
     weighted = _weigh_text(row, tokenizer) if row.kind == "text" else _weigh_turns(row, tokenizer, train_on)
     weighted.weights_T[:1] = 0.0  # nothing predicts the first token
     return weighted
+
+
+def check_trained(row: Row, weighted: WeightedText, train_on: TrainOn) -> None:
+    """Refuse a row that has nothing to train.
+
+    Raises:
+        DataError: E-TXT-006.
+    """
+    if not weighted.weights_T.any():
+        raise DataError(
+            "E-TXT-006",
+            "the row has nothing to train",
+            got=f"{len(weighted.tokens.ids)} tokens, train_on {train_on}",
+            origin=str(row.origin),
+            allowed="at least one trained token",
+            fix="take the row out, or mark an assistant message with `weight: 1`",
+        )
 
 
 def check_length(encoded: EncodedRow, max_length: int | None) -> None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 
+from luthier.foundation.core.errors import DataError, Problem
 from luthier.foundation.schema.rows import Row
-from luthier.instruments.text.encode import TrainOn, WeightedText, weigh_row
+from luthier.instruments.text.encode import TrainOn, WeightedText, check_trained, weigh_row
 from luthier.instruments.text.tokens import TextTokenizer
-
-TRAINED_START: Final = "\x1b[30;42m"
-TRAINED_END: Final = "\x1b[0m"
-PLAIN_START: Final = "[["
-PLAIN_END: Final = "]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +46,27 @@ def mask_row(row: Row, tokenizer: TextTokenizer, *, train_on: TrainOn = "assista
         DataError: As ``encode_row``; ModelError as well.
     """
     weighted = weigh_row(row, tokenizer, train_on=train_on)
+    check_trained(row, weighted, train_on)
     num_trained = int(np.count_nonzero(weighted.weights_T))
     return MaskedRow(row.id, str(row.origin), tuple(_cut(weighted)), len(weighted.tokens.ids), num_trained)
 
 
-def format_masked_row(row: MaskedRow, *, use_colour: bool) -> str:
-    """Write a row for a terminal: trained pieces on green, or in double brackets without colour.
+def mask_rows(
+    rows: Iterable[Row], tokenizer: TextTokenizer, *, train_on: TrainOn = "assistant"
+) -> tuple[list[MaskedRow], list[Problem]]:
+    """Cut rows; what is wrong with bad ones is returned beside the good ones.
 
-    Control characters of the text are written as escapes, so that a row cannot steer the terminal.
+    Raises:
+        ModelError: When the template itself is broken.
     """
-    start, end = (TRAINED_START, TRAINED_END) if use_colour else (PLAIN_START, PLAIN_END)
-    head = f"{row.id} ({row.origin}): {row.num_trained} of {row.num_tokens} tokens trained"
-    body = "".join(_wrap(piece, start, end) for piece in row.pieces)
-    return f"{head}\n{body}"
+    masked: list[MaskedRow] = []
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            masked.append(mask_row(row, tokenizer, train_on=train_on))
+        except DataError as error:
+            problems.append(error.problems[0])
+    return masked, problems
 
 
 def _cut(weighted: WeightedText) -> Iterator[Piece]:
@@ -77,17 +79,3 @@ def _cut(weighted: WeightedText) -> Iterator[Piece]:
     for start, end in pairwise(bounds):
         if start < end:
             yield Piece(weighted.text[start:end], bool(is_trained[start]))
-
-
-def _wrap(piece: Piece, start: str, end: str) -> str:
-    text = "".join(_escape(character) for character in piece.text)
-    if not piece.is_trained:
-        return text
-    # A colour that runs over a line's end would paint the rest of the line in some terminals.
-    return "\n".join(f"{start}{line}{end}" if line else "" for line in text.split("\n"))
-
-
-def _escape(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs"}:
-        return character
-    return character.encode("unicode_escape").decode()

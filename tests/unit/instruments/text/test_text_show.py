@@ -5,7 +5,7 @@ from __future__ import annotations
 from luthier.foundation.schema.rows import Message, Origin, Row
 from luthier.instruments.text.encode import encode_row
 from luthier.instruments.text.questions import find_prompt_mismatches, iterate_questions
-from luthier.instruments.text.show import format_masked_row, mask_row
+from luthier.instruments.text.show import mask_row, mask_rows
 from tests.fixtures.text_tokenizers import CHATML, call, make_tokenizer, talk
 
 ROW = Row(id="r", messages=talk("One?", "Two\nlines 🦜", system="Be."), origin=Origin(file="f.jsonl", line=3))
@@ -26,23 +26,15 @@ def test_a_text_row_is_shown_with_its_end_token() -> None:
     assert not pieces[0].is_trained
 
 
-def test_trained_text_stands_in_brackets_without_colour() -> None:
-    shown = format_masked_row(mask_row(ROW, make_tokenizer()), use_colour=False)
-    assert shown.startswith("r (f.jsonl line 3): ")
-    assert "<|im_start|>assistant\n[[Two]]\n[[lines 🦜<|im_end|>]]\n" in shown
-    assert "\x1b" not in shown
-
-
-def test_trained_text_is_coloured_line_by_line() -> None:
-    shown = format_masked_row(mask_row(ROW, make_tokenizer()), use_colour=True)
-    assert "\x1b[30;42mTwo\x1b[0m\n\x1b[30;42mlines" in shown
-
-
-def test_a_row_cannot_steer_the_terminal() -> None:
-    row = Row(id="r", messages=talk("\x1b[2J\u202e", "\x07ok"))
-    shown = format_masked_row(mask_row(row, make_tokenizer()), use_colour=False)
-    assert "\\x1b[2J\\u202e" in shown
-    assert "[[\\x07ok" in shown
+def test_bad_rows_are_named_beside_the_good_ones() -> None:
+    bad = Row(id="b", messages=talk("One?"), origin=Origin(file="f.jsonl", line=4))
+    mute = Row(id="m", kind="text", origin=Origin(file="f.jsonl", line=5))
+    masked, problems = mask_rows([bad, ROW, mute], make_tokenizer())
+    assert [row.id for row in masked] == ["r"]
+    assert [(problem.code, problem.origin) for problem in problems] == [
+        ("E-TXT-008", "f.jsonl line 4"),
+        ("E-TXT-006", "f.jsonl line 5"),
+    ]
 
 
 def test_each_answer_after_a_question_is_asked() -> None:
