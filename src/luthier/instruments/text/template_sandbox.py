@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 from typing import Any, Final, NoReturn
 
 import jinja2
@@ -279,6 +280,7 @@ class CompiledTemplate:
         environment.globals["dict"] = _TemplateDict()
         environment.globals["namespace"] = _TemplateNamespace
         self._environment = environment
+        self._lock = Lock()
         tree = environment.parse(source)
         self.has_generation_marks = any(_is_generation(node) for node in tree.find_all(nodes.CallBlock))
         self.names = frozenset(node.name for node in tree.find_all(nodes.Name))
@@ -293,8 +295,9 @@ class CompiledTemplate:
             TemplateRunaway: When a bound is passed.
             jinja2.TemplateError: When the template refuses; other errors as the template's expressions raise them.
         """
-        self._environment.marks = marks
-        return "".join(_bound_pieces(self._template.generate(**variables)))
+        with self._lock:  # hooks read the marks from the environment
+            self._environment.marks = marks
+            return "".join(_bound_pieces(self._template.generate(**variables)))
 
 
 def _is_generation(node: nodes.CallBlock) -> bool:
