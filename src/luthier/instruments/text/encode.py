@@ -262,7 +262,8 @@ def weigh_tokens(tokens: TokenizedText, spans: Sequence[Region]) -> NDArray[np.f
     starts, ends = tokens.offsets[:, 0], tokens.offsets[:, 1]
     is_trained = np.zeros(len(tokens.ids), dtype=bool)
     for start, end in spans:
-        is_trained |= (starts < end) & (ends > start)
+        if start < end:
+            is_trained |= (starts < end) & (ends > start)
     return is_trained.astype(np.float32)
 
 

@@ -149,15 +149,11 @@ def find_turns(layout: Layout, messages: Sequence[TemplateMessage], renderer: Re
     regions = layout.regions or _find_regions_by_beginnings(layout.text, messages, renderer)
     found = Layout(layout.text, regions, [])
     headers: dict[str, str] = {}
-    turns = []
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant" and index in regions:
-            # What asks for an answer depends on who spoke before: one prompt rendered for each is enough.
-            before = str(messages[index - 1]["role"]) if index else ""
-            turn = _find_turn(found, messages, index, renderer, header=headers.get(before))
-            headers.setdefault(before, found.text[regions[index][0][0] : turn.start])
-            turns.append(turn)
-    return tuple(turns)
+    return tuple(
+        _find_turn(found, messages, index, renderer, headers=headers)
+        for index, message in enumerate(messages)
+        if message["role"] == "assistant" and index in regions
+    )
 
 
 def _read_generated(layout: Layout, messages: Sequence[TemplateMessage]) -> Iterator[Turn]:
@@ -194,40 +190,50 @@ def _find_regions_by_beginnings(
 
 
 def _find_turn(
-    layout: Layout, messages: Sequence[TemplateMessage], index: int, renderer: Renderer, *, header: str | None
+    layout: Layout, messages: Sequence[TemplateMessage], index: int, renderer: Renderer, *, headers: dict[str, str]
 ) -> Turn:
+    """Find one turn.
+
+    What asks for an answer depends on who spoke before: ``headers`` keeps, by that role, how the regions of turns
+    begin whose prompt was seen to begin the text, so that not every prompt is rendered.
+    """
     if len(layout.regions[index]) != 1:
         message = f"the template writes message {index + 1} in several places"
         raise SpansUnclear(message)
     begin, limit = layout.regions[index][0]
     block = layout.text[begin:limit]
-    if header is not None and block.startswith(header):
-        start = begin + len(header)
-    else:
-        start = begin + _measure_header(layout.text, (begin, limit), messages[:index], renderer)
+    speaker = str(messages[index - 1]["role"]) if index else ""
+    header = headers.get(speaker)
+    if header is None or not block.startswith(header):
+        prompt = renderer.render_plain(messages[:index], add_generation_prompt=True)
+        if prompt is not None and begin <= len(prompt) <= limit and layout.text.startswith(prompt):
+            header = headers[speaker] = block[: len(prompt) - begin]
+        else:
+            header = _find_header(block, messages, index, renderer)
+    span = (begin + len(header), limit)
     is_last = index == len(messages) - 1
-    return Turn(index, ((start, _find_end(layout.text, (start, limit), is_last=is_last, renderer=renderer)),))
+    return Turn(index, ((span[0], _find_end(layout.text, span, is_last=is_last, renderer=renderer)),))
 
 
-def _measure_header(text: str, region: Region, before: Sequence[TemplateMessage], renderer: Renderer) -> int:
-    """Measure how much of a turn's region the prompt provides that generation would show before it."""
-    begin, limit = region
-    block = text[begin:limit]
-    prompt = renderer.render_plain(before, add_generation_prompt=True)
-    if prompt is not None and begin <= len(prompt) <= limit and text.startswith(prompt):
-        return len(prompt) - begin
-    # The template writes the history differently once an answer follows: compare the ends of both.
-    shown = renderer.render_layout(before, add_generation_prompt=True) if before else None
+def _find_header(block: str, messages: Sequence[TemplateMessage], index: int, renderer: Renderer) -> str:
+    """Find how a turn begins where the template writes the history differently once an answer follows.
+
+    Then the end of the prompt and the beginning of the turn's region are compared.
+    """
+    shown = renderer.render_layout(messages[:index], add_generation_prompt=True) if index else None
     if shown is None:
-        before = [{"role": "user", "content": PROBE}]
-        shown = renderer.render_layout(before, add_generation_prompt=True)
+        shown = renderer.render_layout([{"role": "user", "content": PROBE}], add_generation_prompt=True)
     tail = shown.tail if shown else ""
     if tail and block.startswith(tail):
-        return len(tail)
-    probed = renderer.render_layout([*before, {"role": "assistant", "content": PROBE}], add_generation_prompt=False)
-    regions = probed.regions.get(len(before), []) if probed else []
-    header = _common_length(tail, probed.text[regions[0][0] : regions[0][1]]) if probed and regions else 0
-    if not header or not block.startswith(tail[:header]):
+        return tail
+    # The prompt shows more than the history keeps, such as the beginning of a thought: the header ends where an answer
+    # that begins unlike anything would begin.
+    content = PROBE if isinstance(messages[index]["content"], str) else [{"type": "text", "text": PROBE}]
+    changed = [*messages[:index], {**messages[index], "content": content}, *messages[index + 1 :]]
+    probed = renderer.render_layout(changed, add_generation_prompt=False)
+    regions = probed.regions.get(index, []) if probed else []
+    header = tail[: _common_length(tail, probed.text[regions[0][0] : regions[0][1]])] if probed and regions else ""
+    if not header or not block.startswith(header):
         message = "the prompt that generation shows does not begin an assistant's turn"
         raise SpansUnclear(message)
     return header

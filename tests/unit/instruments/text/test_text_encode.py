@@ -219,7 +219,9 @@ def test_bad_rows_are_collected_counted_and_the_good_ones_kept() -> None:
 
 
 def test_good_rows_raise_nothing() -> None:
-    encode_rows([row(*talk("One?", "Two."))], make_tokenizer()).raise_problems()
+    encoded = encode_rows([row(*talk("One?", "Two."))], make_tokenizer())
+    encoded.raise_problems()
+    assert (len(encoded.rows), encoded.num_bad) == (1, 0)
 
 
 # Tests of the tests: a broken mask must turn a law above red.

@@ -78,6 +78,12 @@ ENDED = ["Two.</s>", "Four.</s>"]
             "{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
             ENDED,
         ),
+        # the prompt begins a thought that only the last turn keeps
+        (
+            "{% for m in messages %}[{{ m.role }}]{{ '<hm>' if loop.last and m.role == 'assistant' else '' }}"
+            "{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]<hm>{% endif %}",
+            ENDED,
+        ),
         # the prompt begins a thought that the history leaves out
         (
             "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}"
