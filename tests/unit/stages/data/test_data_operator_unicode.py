@@ -24,6 +24,7 @@ def _clean(text: str) -> tuple[str, Cleaning]:
         ("pass\u200bword", "password", {"zero_width": 1}),
         ("a\u00adb\ufeffc", "abc", {"zero_width": 2}),
         ("user\u202enimda", "usernimda", {"bidi": 1}),
+        ("\u05e9\u202e\u05dc", "\u05e9\u05dc", {"bidi": 1}),  # an override has no place in Hebrew either
         ("a\u2005b\u00a0c\u202fd", "a b c d", {"space": 3}),
         ("a\x00b\x1bc\x9fd", "abcd", {"control": 3}),
         ("a\r\nb\rc\u2028d", "a\nb\nc\nd", {"line_end": 3}),

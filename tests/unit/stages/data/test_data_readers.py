@@ -7,6 +7,7 @@ import pytest
 
 from luthier.foundation.core.errors import DataError
 from luthier.stages.data.readers import streams
+from luthier.stages.data.readers.parse import MAX_DEPTH, is_deep
 from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS, Reading, find_elements, read_rows
 from tests.fixtures.data_rows import make_record, say, write_jsonl, write_packed
 
@@ -97,3 +98,19 @@ def test_a_line_of_exactly_the_limit_is_read(tmp_path: Path, monkeypatch: pytest
     path = write_packed(tmp_path / "rows.jsonl", line + b"\n")
     monkeypatch.setattr(streams, "MAX_LINE_BYTES", len(line))
     assert len(read_rows(Reading(path)).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing", "inside"),
+    [("[", "]", 0), ('{"a": ', "}", 0), ('{"a": [], "b": {}, "c": ', "}", 1), ('["}]", ', "]", 0)],
+)
+def test_depth_is_counted_through_siblings_and_strings(opening: str, closing: str, inside: int) -> None:
+    """``inside`` is how many levels a sibling adds to the innermost one."""
+    for depth in (MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 2 * MAX_DEPTH):
+        text = opening * depth + "1" + closing * depth
+        assert is_deep(text, json.loads(text)) == (depth + inside > MAX_DEPTH)
+
+
+def test_unmatched_brackets_in_a_text_are_not_depth() -> None:
+    value = {"text": "[" * 500, "other": [1, {"a": []}]}
+    assert not is_deep(json.dumps(value), value)

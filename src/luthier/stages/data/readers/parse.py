@@ -12,9 +12,11 @@ from luthier.foundation.core.errors import Problem, shorten
 
 MAX_EXACT_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 64
-_DEEP: Final = re.compile(rf"(?:[\[{{][^\[\]{{}}]*){{{MAX_DEPTH + 1}}}")
-_SUSPECT: Final = re.compile(r"\d{16}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]|NaN|Infinity")
-"""What a text must hold for one of its values to be out of range; spares the walk on nearly all rows."""
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_PAIR: Final = re.compile(rb"\{\}|\[\]")
+_LONG_NUMBER: Final = re.compile(r"\d(?:\d{15}|[eE]\+?\d{3})")
+_SUSPECT_WORDS: Final = ("\\ud", "\\uD", "NaN", "Infinity")
+"""What a text must hold, beside a long number, for a value to be out of range; spares the walk on most rows."""
 
 
 def parse_object(line: bytes, origin: str) -> dict[str, Any] | Problem:
@@ -77,9 +79,9 @@ def parse_json(text: str, origin: str) -> Any | Problem:  # noqa: ANN401  any JS
             fix=f"mend {origin}",
         )
     found = None
-    if _DEEP.search(text) is not None:
+    if is_deep(text, value):
         found = ("", f"it is nested more than {MAX_DEPTH} levels deep")
-    elif _SUSPECT.search(text) is not None:
+    elif _LONG_NUMBER.search(text) or any(word in text for word in _SUSPECT_WORDS):
         found = next(_find_unstorable(value, ""), None)
     if found is None:
         return value
@@ -92,6 +94,30 @@ def parse_json(text: str, origin: str) -> Any | Problem:  # noqa: ANN401  any JS
         allowed=f"finite numbers, whole numbers up to 2**53 - 1, whole characters, {MAX_DEPTH} levels",
         fix="write the value as text",
     )
+
+
+def is_deep(text: str, value: object) -> bool:
+    """Tell whether a JSON text is nested too deeply, by taking out innermost pairs of brackets level by level.
+
+    Args:
+        text: The JSON text.
+        value: What it parses to; looked at where brackets inside strings keep pairs from matching.
+    """
+    brackets = text.encode("utf-8", "surrogatepass").translate(None, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        shorter = _PAIR.sub(b"", brackets)
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    return len(brackets) > 0 and _is_deep_value(value)
+
+
+def _is_deep_value(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def _find_unstorable(value: object, where: str) -> Iterator[tuple[str, str]]:
