@@ -103,10 +103,8 @@ def _explain(gate: Gate, gain: PairedResult, verdict: Verdict, needed: int | Non
     if gate.above and gate.margin == 0:
         seen += f"; sign-flip p {gain.flip.p_greater:.3g}, required below {gate.alpha:g}"
     if verdict == "INCONCLUSIVE":
-        settled = (
-            f"about {needed:,} rows like these would settle it" if needed else "no number of rows like these would"
-        )
-        seen += f"; {settled}"
+        settling = f"about {needed:,} rows" if needed else "no number of rows"
+        seen += f"; {settling} like these would settle it"
     if gain.is_rough:
         seen += f"; rough: {gain.num_clusters} independent rows, {gain.discordant} of them changed"
     return seen

@@ -121,7 +121,8 @@ def _write_differences(report: ReportIdentity) -> str:
     for first, second in dict.fromkeys((one.first, one.second) for one in report.differences):
         own = [one for one in report.differences if (one.first, one.second) == (first, second)]
         parts.append(f"<h3>{escape(second)} minus {escape(first)}</h3>")
-        parts.append(draw_intervals([(one.metric, one.value, one.interval) for one in own], zero=True))
+        # One picture a metric: their units differ.
+        parts += [draw_intervals([(one.metric, one.value, one.interval)], zero=True) for one in own]
         head = ("metric", "better is", "p", "p (Holm)", "changed", "shows from")
         parts.append(_table(head, [_write_difference(one) for one in own], numbers=(2, 3, 4, 5)))
     return "".join(parts)

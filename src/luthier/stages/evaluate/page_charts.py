@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-WIDTH: Final = 640
+WIDTH: Final = 480
 ROW_HEIGHT: Final = 26
-LABEL_WIDTH: Final = 150
-VALUE_WIDTH: Final = 70
+LABEL_WIDTH: Final = 170
+VALUE_WIDTH: Final = 60
 CURVE_HEIGHT: Final = 180
 MARGIN: Final = 44
 
@@ -69,7 +69,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str
     for index, (name, found) in enumerate(series.items()):
         parts.append(f'<polyline class="curve c{index}" points="{" ".join(place(point) for point in found)}"/>')
         parts += [f'<circle class="c{index}" r="2.5" cx="{p[0]}" cy="{p[1]}"/>' for p in _mark(found, place)]
-        parts.append(f'<text class="c{index}" x="{MARGIN + 150 * index}" y="{CURVE_HEIGHT - 2}">{escape(name)}</text>')
+        parts.append(f'<text class="c{index}" x="{MARGIN + 60 * index}" y="{CURVE_HEIGHT - 2}">{escape(name)}</text>')
     parts.append(f'<text x="0" y="14">{format_number(high)}</text>')
     parts.append(f'<text x="0" y="{CURVE_HEIGHT - 30}">{format_number(low)}</text>')
     parts.append(f'<text class="end" x="{WIDTH}" y="{CURVE_HEIGHT - 2}">steps {left:.0f} to {right:.0f}</text>')
