@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from luthier.foundation.core.progress import Progress
 
-WIDE: Final = 200  # columns of a table that goes into a file or a pipe
+WIDE: Final = 1000  # columns of a table that goes into a file or a pipe, so that no cell is folded there
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class Face:
             click.echo(json.dumps(value, ensure_ascii=False, indent=1))
             return
         console = self.console()
-        for part in drawn:
-            console.print(part)
+        with console.capture() as captured:
+            for part in drawn:
+                console.print(part)
+        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
 
     def console(self) -> Console:
         """Return stdout as rich sees it; without colour where ``NO_COLOR`` is set or nobody looks."""

@@ -51,7 +51,7 @@ def logs(face: Face, *, run: str, last: int) -> None:
     found = runs.logs(face.workspace, run)
     steps = found["steps"]
     names = list(dict.fromkeys(name for step in steps for name in step))
-    rows = [[step.get(name) for name in names] for step in steps[-last:]]
+    rows = [[_round(step.get(name)) for name in names] for step in steps[-last:]]
     parts = [draw_facts({"run": found["run"], "state": found["state"], "folder": found["folder"]})]
     if rows:
         parts += ["", draw_table(rows, columns=names, right=names)]
@@ -74,3 +74,7 @@ def gc(face: Face, *, days: float, is_dry_run: bool) -> None:
     verb = "would go" if is_dry_run else "went"
     size = f"{found['freed_bytes'] / 2**20:,.1f} MiB"
     face.show(found, f"{found['blobs']} blobs and {len(found['folders'])} folders {verb}: {size}", *found["folders"])
+
+
+def _round(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value

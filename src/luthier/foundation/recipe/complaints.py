@@ -99,9 +99,7 @@ class Complaints:
             return True
         path = f"{path}.{key}".lstrip(".")
         origin = find_origin(self.tree, path)
-        problem = Problem(
-            "E-REC-001", f"there is no key {key!a}", got=ascii(key), origin=origin, field=ascii(path)
-        )
+        problem = Problem("E-REC-001", f"there is no key {key!a}", got=ascii(key), origin=origin, field=ascii(path))
         self.add(replace(problem, allowed="text without lone surrogates", fix="take the key out"))
         return False
 

@@ -36,6 +36,7 @@ def expand_variables(text: str, environment: Mapping[str, str], *, field: str = 
                 f"the environment variable {name} is not set" + (f", which '{field}' needs" if field else ""),
                 got=text,
                 origin=origin,
+                allowed=f"{name} set to the folder that the path begins with",
                 fix=f"export {name}=/path/to/folder",
                 field=field,
             )

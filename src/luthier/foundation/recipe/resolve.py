@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, Problem, RecipeError, shorten
+from luthier.foundation.core.errors import EnvironmentLacks, Problem, RecipeError, shorten
 from luthier.foundation.recipe.checks import check_recipe, iterate_path_texts
 from luthier.foundation.recipe.choices import OPTION_FAMILIES, PLUGIN_FIELDS, normalise_choices, resolve_choices
 from luthier.foundation.recipe.complaints import Complaints, is_text
@@ -248,11 +248,12 @@ def _find_leaf_origin(tree: MapNode, path: str) -> str:
 
 
 def _check_variables_set(recipe: Recipe, origins: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    problems: list[Problem] = []
+    """Name each variable that is not set once, at the first path that needs it."""
+    problems: dict[str, Problem] = {}
     for path, text in iterate_path_texts(write_recipe(recipe)):
         try:
             expand_variables(text, environment, field=path, origin=origins[path])
-        except LuthierError as error:
-            problems.extend(error.problems)
+        except EnvironmentLacks as error:
+            problems.setdefault(error.problems[0].fix, error.problems[0])
     if problems:
-        raise EnvironmentLacks.collect(problems)
+        raise EnvironmentLacks.collect(problems.values())
