@@ -1,0 +1,108 @@
+"""Two models on the same rows: second minus first, paired, with a verdict a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.api.generate import locate_base, open_files, read_conversations
+from luthier.foundation.core.progress import Progress, SilentProgress
+from luthier.foundation.schema.report import Difference
+from luthier.foundation.store.workspace import Workspace
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """How two models are asked.
+
+    Attributes:
+        metrics: Names of metrics; the first decides which rows are listed as better and worse.
+        max_questions: Draw this many by seed; None asks all.
+        max_new_tokens: Longest answer.
+        seed: Seed of the draw and of resampling.
+        form: What the rows look like; ``auto`` looks.
+    """
+
+    metrics: Sequence[str] = ("exact_match",)
+    max_questions: int | None = None
+    max_new_tokens: int = 128
+    seed: int = 0
+    form: str = "auto"
+
+
+def compare(
+    first: str,
+    second: str,
+    path: Path,
+    *,
+    workspace: Path,
+    comparing: Comparing | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Ask two models every assistant turn of a file after its true history and compare their answers.
+
+    Args:
+        first: A reference; ``base`` is the other one's base.
+        second: Another.
+        path: A file of rows with answers.
+        workspace: The folder that holds ``.luthier``.
+        comparing: How they are asked.
+        progress: Told how far it is.
+
+    Returns:
+        ``first``, ``second``, ``values``, ``differences`` (second minus first), ``verdicts``, ``better``, ``worse``
+        and ``answers`` by question.
+
+    Raises:
+        RecipeError: E-LIF-007 for a reference that names nothing, E-REC-011 for a metric that does not exist.
+        DataError: When the file cannot be read.
+        EvalError: E-EVA-004 without questions, E-EVA-009 for a metric that fits none.
+    """
+    from luthier.foundation.registry import get_row
+    from luthier.foundation.schema.sections import PluginChoice
+    from luthier.lifecycle.references import resolve_pair
+
+    wanted = comparing or Comparing()
+    for metric in wanted.metrics:
+        get_row("metrics", metric)
+    rows = read_conversations(path, form=wanted.form)
+    store = Workspace.open(workspace)
+    references = resolve_pair(first, second, workspace=store, locate=locate_base)
+    left, right = (open_files(reference, store) for reference in references)
+
+    from luthier.stages.evaluate.pairwise import AskOptions, compare_models
+
+    found = compare_models(
+        left,
+        right,
+        rows,
+        metrics=[PluginChoice(type=metric) for metric in wanted.metrics],
+        options=AskOptions(wanted.max_new_tokens, wanted.max_questions, wanted.seed),
+        progress=progress or SilentProgress(),
+    )
+    return {
+        "first": first,
+        "second": second,
+        "values": [value.model_dump(mode="json") for value in found.values],
+        "differences": [item.model_dump(mode="json") for item in found.differences],
+        "verdicts": {item.metric: give_verdict(item) for item in found.differences},
+        "better": list(found.better),
+        "worse": list(found.worse),
+        "answers": {
+            question: {"reference": reference, "first": one, "second": other}
+            for question, (reference, one, other) in found.answers.items()
+        },
+    }
+
+
+def give_verdict(item: Difference) -> str:
+    """Say in one sentence what a paired difference shows at the five percent level."""
+    if item.p >= ALPHA or item.value == 0:
+        needed = f"; {item.needed:,} rows would settle it" if item.needed else ""
+        return f"no difference is shown (p {item.p:.2g}){needed}"
+    is_better = (item.value > 0) == item.higher_is_better
+    return f"the second is {'better' if is_better else 'worse'} (p {item.p:.2g})"
