@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from luthier.instruments.engine.load import LoadedModel, wrap_model
+from luthier.instruments.engine.runtimes.torch_batched.cache import DecodeCache
 from luthier.instruments.engine.runtimes.torch_batched.config import Config
 from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN
 from tests.fixtures.tiny_models import ARCHITECTURES, make_tiny
 
 NEW_TOKENS = 12
+
+
+def _no_mask(self: DecodeCache, num_queries: int, window: int | None) -> None:
+    """Let every query see every slot."""
+
+
+def _no_window(mask: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, num_queries, _window: mask(self, num_queries, None)
+
+
+def _forgetful(self: DecodeCache, rows_B: torch.Tensor) -> None:
+    """Forget the wrong rows."""
+    CORRECT_KEEP(self, rows_B.flip(0))
+
+
+CORRECT_KEEP = DecodeCache.keep
+BREAKS = {
+    "padding is seen": ("llama", "_own_mask", _no_mask),
+    "no window over own tokens": ("mistral", "_own_mask", _no_window(DecodeCache._own_mask)),
+    "no window over the shared beginning": ("mistral", "_shared_mask", _no_mask),
+    "rows change places": ("llama", "keep", _forgetful),
+}
 
 
 def _prompts(seed: int = 0) -> list[np.ndarray]:
@@ -59,3 +83,16 @@ def test_greedy_answers_equal_transformers_generate_token_for_token(architecture
     assert len({len(answer) for answer in theirs}) > 1
     for options in ({}, {"share_prefixes": False}, {"batch_rows": 1}, {"batch_rows": 5}, {"batch_tokens": 60}):
         assert _ours(loaded, prompts, end_ids, **options) == theirs, options
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("broken", BREAKS)
+def test_this_comparison_notices_a_broken_cache(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of the test: each law of the cache, broken, changes an answer."""
+    architecture, name, wrong = BREAKS[broken]
+    loaded = wrap_model(make_tiny(architecture, seed=3).double())
+    prompts = _prompts()
+    end_ids = [_theirs(loaded, prompts[0], ())[5]]
+    right = _ours(loaded, prompts, end_ids)
+    monkeypatch.setattr(DecodeCache, name, wrong)
+    assert _ours(loaded, prompts, end_ids) != right
