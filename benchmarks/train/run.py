@@ -1,0 +1,177 @@
+"""`make bench AREA=train`: supervised LoRA tuning side by side with TRL 1.16, one case after the other in one run.
+
+The last line of stdout is one JSON object of ratios, ours over TRL's (memory: ours over TRL's too, smaller is
+better). TRL runs in ``.bench-venv`` at the fastest of a few ways to split a step of 16 rows, without recomputation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workload import CASES, ROWS_PER_STEP, Case, make_spec, write_model
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "peers"))
+from environment import ensure_peer_python  # noqa: E402  found by the line above
+
+REPOSITORY = HERE.parents[1]
+RESULTS = HERE.parent / "results"
+OURS = HERE / "ours.py"
+THEIRS = HERE.parent / "peers" / "trl_sft.py"
+PER_DEVICE = (16, 8, 4, 1)
+NUM_WARMUP = 2
+KEYS = {
+    "mixed_fp32": "sft_lora_tokens_ratio_trl",
+    "mixed_bf16": "sft_lora_tokens_ratio_trl_bf16",
+    "shared_fp32": "sft_shared_prompt_ratio_trl",
+}
+MEMORY_KEY = "sft_lora_memory_ratio_trl"
+
+
+def run_side(python: Path, script: Path, spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run one side in a process of its own and return what it measured."""
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(json.dumps(spec))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count()), "TOKENIZERS_PARALLELISM": "false"}
+    command = [str(python), str(script), str(folder / "spec.json"), str(folder / "result.json")]
+    subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def choose_per_device(python: Path, spec: dict[str, Any], folder: Path) -> int:
+    """Try a few splits of a step on TRL's side, two steps each, and return the fastest."""
+    short = {**spec, "steps": spec["steps"][:2]}
+    seconds = {
+        size: min(run_side(python, THEIRS, {**short, "per_device": size}, folder / f"try-{size}")["seconds"])
+        for size in PER_DEVICE
+    }
+    best = min(seconds, key=lambda size: seconds[size])
+    tell(f"TRL's split of {ROWS_PER_STEP} rows: {seconds} seconds a step; {best} at a time is taken")
+    return best
+
+
+def run_case(case: Case, model: Path, python: Path, folder: Path, *, options: argparse.Namespace) -> dict[str, Any]:
+    """Run both sides of a case and put their numbers side by side."""
+    spec = make_spec(case, model, num_steps=options.steps, is_tiny=options.tiny)
+    spec["per_device"] = choose_per_device(python, spec, folder)
+    sides = {
+        "ours": run_side(Path(sys.executable), OURS, spec, folder / "ours"),
+        "trl": run_side(python, THEIRS, spec, folder / "trl"),
+    }
+    warmup = min(NUM_WARMUP, options.steps - 1)
+    tokens = [sum(len(spec["rows"][index]["ids"]) for index in step) for step in spec["steps"]][warmup:]
+    rates = {
+        name: [t / s for t, s in zip(tokens, side["seconds"][warmup:], strict=True)] for name, side in sides.items()
+    }
+    whole = {name: sum(tokens) / sum(side["seconds"][warmup:]) for name, side in sides.items()}
+    gap = max(abs(a - b) for a, b in zip(sides["ours"]["losses"], sides["trl"]["losses"], strict=True))
+    tell(
+        f"{case.name}: ours {whole['ours']:.0f} tokens/s, TRL {whole['trl']:.0f}; greatest difference of the loss "
+        f"curves {gap:.1e} nats; memory above loading {sides['ours']['memory_bytes'] / 2**20:.0f} and "
+        f"{sides['trl']['memory_bytes'] / 2**20:.0f} MiB"
+    )
+    return {
+        "case": case.name,
+        "per_device": spec["per_device"],
+        "num_steps": options.steps,
+        "num_warmup": warmup,
+        "tokens_per_second": {name: describe(values) | {"whole": whole[name]} for name, values in rates.items()},
+        "ratio": whole["ours"] / whole["trl"],
+        "greatest_loss_difference": gap,
+        "memory_bytes": {name: side["memory_bytes"] for name, side in sides.items()},
+        "losses": {name: side["losses"] for name, side in sides.items()},
+    }
+
+
+def describe(values: list[float]) -> dict[str, float]:
+    """Return median, interquartile range and number."""
+    quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return {"median": statistics.median(values), "iqr": quarters[2] - quarters[0], "n": len(values)}
+
+
+def collect_ratios(results: list[dict[str, Any]]) -> dict[str, float]:
+    """Name the ratios that were measured; a case that was not run has no key."""
+    ratios = {KEYS[result["case"]]: round(result["ratio"], 3) for result in results}
+    for result in results:
+        if result["case"] == "mixed_fp32":
+            memory = result["memory_bytes"]
+            ratios[MEMORY_KEY] = round(memory["ours"] / memory["trl"], 3)
+    return ratios
+
+
+def write_results(results: list[dict[str, Any]], ratios: dict[str, float], options: argparse.Namespace) -> Path:
+    """Keep everything that a reader needs to judge or repeat the run."""
+
+    def git(*arguments: str) -> str:
+        command = [shutil.which("git") or "git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False).stdout
+
+    now = datetime.now(tz=UTC)
+    record = {
+        "area": "train",
+        "when": now.isoformat(timespec="seconds"),
+        "command": " ".join(["benchmarks/train/run.py", *sys.argv[1:]]),
+        "commit": git("rev-parse", "HEAD").strip(),
+        "is_dirty": bool(git("status", "--porcelain").strip()),
+        "machine": {"platform": platform.platform(), "num_cores": os.cpu_count(), "load_average": os.getloadavg()},
+        "peer_environment": "shared" if options.reuse_venv else ".bench-venv",
+        "ratios": ratios,
+        "cases": results,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"train-{now:%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def tell(sentence: str) -> None:
+    """Say one sentence on stderr; stdout is for the ratios."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--steps", type=int, default=12, help=f"optimizer steps; the first {NUM_WARMUP} are not counted"
+    )
+    parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES], choices=[c.name for c in CASES])
+    parser.add_argument(
+        "--tiny", action="store_true", help="a model and rows for a smoke test; its ratios mean nothing"
+    )
+    parser.add_argument("--reuse-venv", action="store_true", help="run TRL in this environment, for development")
+    parser.add_argument("--keep", action="store_true", help="write the results file of a tiny run too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the cases asked for and print their ratios, last."""
+    options = read_options()
+    python = Path(sys.executable) if options.reuse_venv else ensure_peer_python()
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_model(Path(folder) / "model", is_tiny=options.tiny)
+        results = [
+            run_case(case, model, python, Path(folder) / case.name, options=options)
+            for case in CASES
+            if case.name in options.cases
+        ]
+    ratios = collect_ratios(results)
+    if not options.tiny or options.keep:
+        tell(f"results: {write_results(results, ratios, options).relative_to(REPOSITORY)}")
+    print(json.dumps(ratios))
+
+
+if __name__ == "__main__":
+    main()
