@@ -20,6 +20,9 @@ from luthier.foundation.schema.sections import Split
 from luthier.stages.data.texts import content_key, normalise
 
 BY_CONVERSATION: Final = "conversation"
+_GROUP_COLUMNS: Final = frozenset({"group", "conversation_id"})
+"""Columns that every form reads into a row's ``group``."""
+
 SPLIT_NAMES: Final = ("train", "validation", "test")
 
 
@@ -134,7 +137,7 @@ def assign_groups(rows: Sequence[Row], by: str) -> list[Row]:
     """
     if by == BY_CONVERSATION:
         return list(rows)
-    missing = [row for row in rows if row.fields.get(by) is None]
+    missing = [row for row in rows if _group_value(row, by) is None]
     if missing:
         columns = sorted({name for row in rows[:1000] for name in row.fields})
         raise DataError(
@@ -146,5 +149,11 @@ def assign_groups(rows: Sequence[Row], by: str) -> list[Row]:
             fix=f"split: {{by: {columns[0] if columns else BY_CONVERSATION}}}",
             field="data.split.by",
         )
-    digests = (sha256_bytes(json.dumps(row.fields[by], sort_keys=True).encode())[:16] for row in rows)
+    digests = (sha256_bytes(json.dumps(_group_value(row, by), sort_keys=True).encode())[:16] for row in rows)
     return [row.model_copy(update={"group": digest}) for row, digest in zip(rows, digests, strict=True)]
+
+
+def _group_value(row: Row, by: str) -> object:
+    if by in _GROUP_COLUMNS and row.group:
+        return row.group
+    return row.fields.get(by)

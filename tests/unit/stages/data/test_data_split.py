@@ -92,6 +92,12 @@ def test_a_column_becomes_the_group_without_its_value() -> None:
     assert "anna" not in first.group
 
 
+def test_the_column_that_forms_read_as_group_can_be_named_too() -> None:
+    rows = [make_row(text).model_copy(update={"group": "c-1"}) for text in ("a", "b")]
+    first, second = assign_groups(rows, "conversation_id")
+    assert first.group == second.group != ""
+
+
 def test_conversation_leaves_the_group_as_it_was_read() -> None:
     row = make_row("a").model_copy(update={"group": "c-1"})
     assert assign_groups([row], "conversation") == [row]
