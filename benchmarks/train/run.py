@@ -23,7 +23,7 @@ from workload import CASES, ROWS_PER_STEP, Case, make_spec, write_model
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "peers"))
-from environment import ensure_peer_python  # noqa: E402  found by the line above
+from peer_environment import ensure_peer_python  # noqa: E402  found by the line above
 
 REPOSITORY = HERE.parents[1]
 RESULTS = HERE.parent / "results"
