@@ -110,7 +110,7 @@ def test_rows_that_make_fewer_steps_than_planned_are_refused_before_anything_is_
     assert not list(tmp_path.iterdir())
 
 
-def test_bf16_and_recomputed_layers_train_too(tmp_path: Path) -> None:
+def test_bf16_trains_about_as_fp32_does(tmp_path: Path) -> None:
     job = make_job(tmp_path, num_rows=6, precision="bf16")
     plain = train_job(make_job(tmp_path / "plain", num_rows=6))
     coarse = train_job(job)

@@ -150,6 +150,15 @@ def test_a_row_that_differs_by_one_letter_gives_another_record(base: Path, tmp_p
     assert len(weights) == 2
 
 
+def test_recomputed_layers_cost_time_and_change_nothing(base: Path, tmp_path: Path) -> None:
+    losses = []
+    for is_recomputed in (False, True):
+        ctx = FolderContext(tmp_path / str(is_recomputed))
+        inputs = make_inputs(ctx, base, rows=make_task_rows(8, seed=0), gradient_checkpointing=is_recomputed)
+        losses.append(run_stage(ctx, inputs).identity.train_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def test_ctrl_c_in_the_stage_saves_and_going_on_gives_the_same_record(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
