@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.api.generate import locate_base, open_files, read_conversations
 from luthier.foundation.core.progress import Progress, SilentProgress
 from luthier.foundation.schema.report import Difference
 from luthier.foundation.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from luthier.stages.evaluate.pairwise import Comparison
 
 ALPHA = 0.05
 
@@ -84,9 +87,11 @@ def compare(
         options=AskOptions(wanted.max_new_tokens, wanted.max_questions, wanted.seed),
         progress=progress or SilentProgress(),
     )
+    return {"first": first, "second": second, **_to_json(found)}
+
+
+def _to_json(found: Comparison) -> dict[str, Any]:
     return {
-        "first": first,
-        "second": second,
         "values": [value.model_dump(mode="json") for value in found.values],
         "differences": [item.model_dump(mode="json") for item in found.differences],
         "verdicts": {item.metric: give_verdict(item) for item in found.differences},
