@@ -19,6 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from luthier.foundation.core.errors import ModelError
+from luthier.instruments.engine.fused import product_dtype
+from luthier.instruments.engine.half_attention import attend_half
 from luthier.instruments.engine.segments import Forest
 
 ATTENTION_NAME: Final = "luthier_forest"
@@ -50,6 +52,8 @@ def attend_forest(
     Shapes:
         H query heads, G key-value heads, N tokens, K head width; the result is (1, H, N, K).
     """
+    dtype = product_dtype(query_1HNK)
+    query_1HNK, key_1GNK, value_1GNK = (t_1XNK.to(dtype) for t_1XNK in (query_1HNK, key_1GNK, value_1GNK))
     lengths = list(forest.lengths)
     queries, keys, values = (t_1XNK.split(lengths, dim=2) for t_1XNK in (query_1HNK, key_1GNK, value_1GNK))
     outputs: list[Tensor] = [query_1HNK] * len(forest)
@@ -87,6 +91,8 @@ def _attend(query_BHQK: Tensor, key_BGTK: Tensor, value_BGTK: Tensor, *, scaling
         mask_QT = ones_QT.tril(num_keys - num_queries)
         if is_windowed:
             mask_QT = mask_QT & ones_QT.triu(num_keys - num_queries - window + 1)
+    if not is_windowed and query_BHQK.device.type == "cpu" and query_BHQK.dtype == torch.bfloat16:
+        return attend_half(query_BHQK, key_BGTK, value_BGTK, mask_QT, scaling=scaling)
     return scaled_dot_product_attention(
         query_BHQK,
         key_BGTK,

@@ -27,6 +27,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from luthier.foundation.core.errors import ModelError
 from luthier.instruments.engine import attention as forest_attention
+from luthier.instruments.engine.allocation import keep_freed_memory
+from luthier.instruments.engine.fused import fuse_modules
 from luthier.instruments.engine.loss import HeadForm, compute_logits
 from luthier.instruments.engine.packing import PackedBatch, pack_rows
 from luthier.instruments.engine.segments import Forest, Segment
@@ -215,6 +217,8 @@ def wrap_model(model: Any, *, attention: Literal["packed", "plain"] = "packed") 
         ModelError: E-ENG-007 when the head cannot be reproduced.
     """
     forest_attention.register()
+    if model.device.type == "cpu":
+        keep_freed_memory()
     model.requires_grad_(requires_grad=False)
     model.eval()
     if model.dtype == torch.float64:  # the grouped product of mixtures of experts has no float64
@@ -222,6 +226,7 @@ def wrap_model(model: Any, *, attention: Literal["packed", "plain"] = "packed") 
     config = model.config.get_text_config()
     loaded = LoadedModel(model, config, next(model.parameters()).device, head_form=_read_head_form(config))
     loaded.can_pack, loaded.why_not = False, "plain attention was asked for"
+    fuse_modules(model)
     _prove_head(loaded)
     if attention == "packed":
         loaded.why_not = _why_unpackable(model, config)
