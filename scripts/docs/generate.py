@@ -60,7 +60,10 @@ def cli_page() -> str:
     """Return the help of every command, as ``--help`` prints it."""
     lines = [NOTE, "# Commands\n"]
     lines.append("stdout is data, stderr is talk. Source: the docstrings of `cli/commands/`.\n")
-    context = click.Context(root, info_name="luthier", max_content_width=WIDTH, terminal_width=WIDTH)
+    names = root.context_settings["help_option_names"]
+    context = click.Context(
+        root, info_name="luthier", max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=names
+    )
     lines += _describe_command(root, context, depth=2)
     return "\n".join(lines)
 
