@@ -78,7 +78,6 @@ ErrorCode = Literal[
     "E-ENV-005",
     "E-ENV-006",
     "E-PLN-001",
-    "E-PLN-002",
     "E-PLN-003",
     "E-PLN-004",
     "E-PLN-005",

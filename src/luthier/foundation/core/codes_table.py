@@ -352,11 +352,6 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "The estimate of the peak passes the limit, so the run would be killed somewhere in the middle.",
         "Take the cheapest change that the message names.",
     ),
-    "E-PLN-002": Explanation(
-        "Rows too long",
-        "Rows pass `train.max_length` and the recipe says `too_long: refuse`; nothing is ever cut silently.",
-        "Raise `train.max_length`, or say `train.too_long: drop` or `split`.",
-    ),
     "E-PLN-003": Explanation(
         "No rows to train on",
         "After the checks no row is left.",

@@ -104,7 +104,6 @@ def draft_run(
         limit=machine.limit,
     )
     work = _count_work(chosen, steps)
-    seconds = timer.estimate(work, mean_length=sum(lengths) / len(lengths), recomputes=pack.recomputes)
     return Draft(
         chosen=chosen,
         numbers={
@@ -112,21 +111,27 @@ def draft_run(
             "num_examples": number,
             "batch_tokens": batch_tokens,
             "pack_tokens": pack.pack_tokens,
-            "epochs": train.epochs,
-            "num_steps": len(steps),
-            "warmup_steps": math.ceil(train.warmup_ratio * len(steps)),
             "learning_rate": learning_rate,
             "gradient_checkpointing": pack.recomputes,
-            "checkpoint_every": count_every(len(steps), train.checkpoints),
-            "evaluate_every": count_every(len(steps), train.evaluations),
+            **_schedule(train, len(steps)),
         },
         pack=pack,
-        seconds=seconds,
+        seconds=timer.estimate(work, mean_length=sum(lengths) / len(lengths), recomputes=pack.recomputes),
         num_tokens=work.num_tokens,
         num_computed=work.num_computed,
         num_trained=work.num_trained,
         reasons=(why_precision, why_number, why_batch, why_rate, pack.reason),
     )
+
+
+def _schedule(train: TrainSection, num_steps: int) -> dict[str, Any]:
+    return {
+        "epochs": train.epochs,
+        "num_steps": num_steps,
+        "warmup_steps": math.ceil(train.warmup_ratio * num_steps),
+        "checkpoint_every": count_every(num_steps, train.checkpoints),
+        "evaluate_every": count_every(num_steps, train.evaluations),
+    }
 
 
 @dataclass(frozen=True)
