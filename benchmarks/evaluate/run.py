@@ -18,14 +18,16 @@ import numpy as np
 from scipy.stats import multinomial
 
 from luthier.instruments.measure.stats.intervals import BcaBootstrap, draw_totals, mean_of_totals
-from luthier.instruments.measure.stats.paired import MIN_DISCORDANT, sum_by_cluster
+from luthier.instruments.measure.stats.paired import MIN_DISCORDANT, compare_paired, sample_of_scores, sum_by_cluster
 from luthier.instruments.measure.stats.permutation import sign_flip_test
 
 REPETITIONS = 3_000
 ALARM_REPETITIONS = 20_000
 DRAWS = 2_000
-FLIPS = 199
+FLIPS = 999
 ALPHA = 0.05
+MIN_RATE_CHANGES = 18
+"""Rows expected to change: below, the condition of 15 that did would itself select unusual samples."""
 TINY = 1e-9
 """Sums of the same numbers in another order differ by less."""
 
@@ -58,7 +60,13 @@ CONTINUOUS: dict[str, Draw] = {
     "100 clusters of 4, ICC 0.2": clustered(100, 4, 0.2),
 }
 SYMMETRIC = ("normal 40", "normal 150", "t5 80", "50 clusters of 10, ICC 0.5", "100 clusters of 4, ICC 0.2")
-RATES = [(n, win, lose) for n in (150, 400) for win in (0.05, 0.09, 0.16) for lose in (0.03, 0.08)]
+RATES = [
+    (n, win, lose)
+    for n in (150, 400)
+    for win in (0.05, 0.09, 0.16)
+    for lose in (0.03, 0.08)
+    if n * (win + lose) >= MIN_RATE_CHANGES
+]
 
 
 def to_totals(values: np.ndarray, clusters: list[str]) -> np.ndarray:
@@ -92,10 +100,12 @@ def measure_alarms(draw: Draw, repetitions: int) -> float:
 @cache
 def bound_rates(n: int, wins: int, losses: int) -> tuple[float, float, float, float]:
     """Return the two-sided interval and the one-sided bounds of one outcome."""
-    values = np.concatenate([np.ones(wins), -np.ones(losses), np.zeros(n - wins - losses)])
-    bootstrap = BcaBootstrap(np.stack([values, np.ones(n)], axis=1), mean_of_totals, seed=1, draws=DRAWS)
-    interval = bootstrap.interval()
-    return interval.low, interval.high, bootstrap.bound(ALPHA), bootstrap.bound(1 - ALPHA)
+    first = np.concatenate([np.zeros(wins), np.ones(losses), np.zeros(n - wins - losses)])
+    second = np.concatenate([np.ones(wins), np.zeros(n - wins)])
+    rows = [str(i) for i in range(n)]
+    result = compare_paired(sample_of_scores(first), sample_of_scores(second), rows, seed=1, draws=DRAWS)
+    interval = result.interval()
+    return interval.low, interval.high, result.bound(ALPHA), result.bound(1 - ALPHA)
 
 
 def list_outcomes(n: int, win: float, lose: float) -> Iterator[tuple[int, int, float]]:

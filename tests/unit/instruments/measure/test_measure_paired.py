@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import multinomial
 
 from luthier.instruments.measure.stats.intervals import BcaBootstrap, draw_totals, mean_of_totals
 from luthier.instruments.measure.stats.paired import compare_paired, estimate, sample_of_scores, sum_by_cluster
@@ -121,3 +122,22 @@ def test_rows_needed_and_detectable_rate_by_hand() -> None:
 def test_different_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="same rows"):
         compare_paired(sample_of_scores([1.0]), sample_of_scores([1.0, 0.0]), ["a"], seed=0)
+
+
+def test_bounds_of_rates_cover_differences_that_lie_between_two_rows() -> None:
+    """Exact coverage by enumeration at 1.5 rows of 150, where a bound on whole rows covers too little.
+
+    Every count of wins and losses has a known probability; every third of each keeps the test short.
+    """
+    n, win, lose = 150, 0.09, 0.08
+    rows = _rows(n)
+    covered = total = 0.0
+    for wins in range(4, 26, 3):
+        for losses in range(3, 24, 3):
+            chance = multinomial.pmf([wins, losses, n - wins - losses], n, [win, lose, 1 - win - lose])
+            first = sample_of_scores(np.arange(n) < losses)
+            second = sample_of_scores((np.arange(n) >= losses) & (np.arange(n) < losses + wins))
+            interval = compare_paired(first, second, rows, seed=1, draws=1000).interval()
+            covered += chance * (interval.low <= win - lose <= interval.high)
+            total += chance
+    assert 0.93 <= covered / total <= 0.98

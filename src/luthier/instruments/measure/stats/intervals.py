@@ -163,6 +163,17 @@ class BcaBootstrap:
         tail = (1 - confidence) / 2
         return Interval(self.bound(tail), self.bound(1 - tail), "bca_cluster")
 
+    def spread_ties(self, step: float) -> None:
+        """Spread equal resamples evenly over one step of the lattice that they lie on, so that quantiles are smooth.
+
+        Args:
+            step: Distance of neighbouring values.
+        """
+        places = np.rint(self._sorted / step)
+        values, counts = np.unique(places, return_counts=True)
+        within = np.concatenate([(np.arange(count) + 0.5) / count - 0.5 for count in counts])
+        self._sorted = (np.repeat(values, counts) + within) * step
+
 
 def _measure_acceleration(totals: Floats, statistic: Statistic) -> float:
     """Estimate the acceleration from the jackknife over clusters; equal clusters are left out once for all."""

@@ -134,15 +134,18 @@ class PairedResult:
     def bound(self, probability: float) -> float:
         """Return the one-sided BCa bound: the value below which the true difference lies with this probability.
 
-        Where no row differs, resampling sees no spread. A 0/1 score may then still differ on a share
-        ``1 - tail ** (1 / clusters)`` of new clusters, and the bound says so.
+        Differences of 0/1 scores lie on a lattice of one row, true ones anywhere: the resamples' lattice is smoothed
+        and the bound moved outwards by half a row, as a continuity correction. Where no row differs, resampling sees
+        no spread; a 0/1 score may then still differ on a share ``1 - tail ** (1 / clusters)`` of new clusters, and the
+        bound says so.
         """
-        if self.bootstrap.is_degenerate and self.is_bounded:
-            tail = min(probability, 1 - probability)
-            reach = 1.0 - float(tail ** (1 / self.num_clusters))
-            low_or_high = self.value - reach if probability < 0.5 else self.value + reach
-            return max(-1.0, min(1.0, low_or_high))
-        return self.bootstrap.bound(probability)
+        bound = self.bootstrap.bound(probability)
+        if not self.is_bounded:
+            return bound
+        tail = min(probability, 1 - probability)
+        unseen = 1.0 - float(tail ** (1 / self.num_clusters))
+        reach = unseen if self.bootstrap.is_degenerate else 0.5 / self.num_rows
+        return max(-1.0, min(1.0, bound - reach if probability < 0.5 else bound + reach))
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Return the two-sided interval."""
@@ -174,8 +177,10 @@ def compare_paired(
         np.concatenate([sums_first, sums_second], axis=1), _difference_of(first.statistic), seed=seed, draws=draws
     )
     num_rows, num_clusters = len(clusters), len(sums_first)
-    discordant = int(np.count_nonzero(np.any(first.totals != second.totals, axis=1)))
     is_rate = first.is_rate and second.is_rate
+    if is_rate and not bootstrap.is_degenerate:
+        bootstrap.spread_ties(1 / num_rows)
+    discordant = int(np.count_nonzero(np.any(first.totals != second.totals, axis=1)))
     if first.is_mean:
         differences = sums_second[:, 0] - sums_first[:, 0]
         flip = sign_flip_test(differences, seed=seed)
