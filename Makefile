@@ -52,9 +52,8 @@ bench: $(READY) ## measure one stage: make bench AREA=train
 docs: $(READY) ## generate the generated pages of docs/ again
 	@$(PY) scripts/docs/generate.py
 
-results: $(READY) ## repeat one row of docs/results.md: make results ROW=...
-	@test -f scripts/results.py || { echo "make results comes with the first published results." >&2; exit 2; }
-	@$(PY) scripts/results.py $(ROW)
+results: $(READY) ## write docs/results.md; with ROW=banking77 run that recipe again first
+	@$(PY) scripts/results.py $(if $(ROW),repeat --name "$(ROW)" --workspace "$(or $(WORKSPACE),.luthier-results)",render)
 
 new:
 	@echo "make new comes with a later version; until then CONTRIBUTING.md lists the five files of a plug-in." >&2; exit 2
