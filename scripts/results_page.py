@@ -146,7 +146,7 @@ def _write_how(entry: Entry) -> Iterator[str]:
         ("evaluation", f"{_minutes(report.seconds)} min, {report.num_answers:,} answers"),
         ("peak memory", f"{_gib(run.peak_memory_bytes)} GiB training, {_gib(report.peak_memory_bytes)} GiB evaluating"),
         ("machine", machine),
-        ("made", f"{entry.date} UTC, checkout {commit}, torch {entry.environment.get('torch', '?')}"),
+        ("made", f"{entry.date} UTC, exported from {commit}, torch {entry.environment.get('torch', '?')}"),
         ("record", f"`{entry.report_digest[:12]}` in `benchmarks/results/reports/{entry.name}.json`"),
     ]
     yield _write_table(("what", "how"), rows)
