@@ -19,6 +19,7 @@ from luthier.foundation.schema.plan import PlanIdentity
 from luthier.instruments.engine.load import load_model
 from luthier.instruments.text.batches import StepRows
 from luthier.instruments.text.encode import EncodedRow
+from luthier.stages.plan.packs import prefer_pack_tokens
 from luthier.stages.train import loop
 from luthier.stages.train.interrupt import Interrupts
 from luthier.stages.train.job import Job, Tuned
@@ -27,7 +28,6 @@ from luthier.stages.train.metrics import METRICS_NAME, read_metrics
 sys.path.insert(0, str(Path(__file__).parents[1] / "peers"))
 from process_memory import mark_loaded, peak_above
 
-PACK_TOKENS = 2560  # holds a step that shares its prompt; on mixed rows the step's memory stays near that of two rows
 NO_DIGEST = "0" * 64
 
 
@@ -48,20 +48,23 @@ def make_row(index: int, row: dict[str, Any]) -> EncodedRow:
     return EncodedRow(str(index), np.array(row["ids"], dtype=np.int32), weights_T)
 
 
-def make_plan(spec: dict[str, Any], num_rows: int) -> PlanIdentity:
-    """Make the plan of a benchmark: the steps come from the specification, so batch_tokens bounds nothing."""
+def make_plan(spec: dict[str, Any], rows: tuple[EncodedRow, ...]) -> PlanIdentity:
+    """Make the plan of a benchmark: the steps come from the specification, so batch_tokens bounds nothing.
+
+    Packs are as large as a plan would make them.
+    """
     method = {"type": "lora", "rank": spec["rank"], "alpha": float(spec["alpha"]), "target_modules": spec["targets"]}
     return PlanIdentity(
         launcher="local",
         backend="luthier",
         precision=spec["precision"],
         seed=spec["seed"],
-        num_examples=num_rows,
+        num_examples=len(rows),
         examples=NO_DIGEST,
         max_length=100_000,
         too_long="refuse",
         batch_tokens=10**9,
-        pack_tokens=PACK_TOKENS,
+        pack_tokens=prefer_pack_tokens([[rows[i].token_ids_T for i in step] for step in spec["steps"]]),
         epochs=1.0,
         num_steps=len(spec["steps"]),
         warmup_steps=0,
@@ -81,7 +84,7 @@ def main(spec_path: Path, result_path: Path) -> None:
     """Train what the specification says through the real loop."""
     spec = json.loads(spec_path.read_text())
     rows = tuple(make_row(index, row) for index, row in enumerate(spec["rows"]))
-    plan = make_plan(spec, len(rows))
+    plan = make_plan(spec, rows)
     loaded = load_model(Path(spec["model"]))
     method = load_runtime("methods", "lora")
     options = {name: value for name, value in plan.method.items() if name != "type"}

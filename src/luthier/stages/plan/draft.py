@@ -17,10 +17,11 @@ from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
 from luthier.stages.plan.machine_speed import MachineSpeed
-from luthier.stages.plan.packs import PackChoice, choose_pack
+from luthier.stages.plan.packs import PackChoice, choose_pack, prefer_pack_tokens
 from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
 
 SAMPLE_ROWS = 512
+SAMPLE_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def draft_run(
         trainable=trainable,
         precision=precision,
         longest=max(lengths),
-        batch_tokens=batch_tokens,
+        preferred=prefer_pack_tokens([[chosen[i].token_ids_T for i in step.rows] for step in steps[:SAMPLE_STEPS]]),
         limit=machine.limit,
     )
     work = _count_work(chosen, steps)

@@ -13,7 +13,7 @@ from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
 from luthier.stages.plan.memory import estimate_memory
-from luthier.stages.plan.packs import choose_pack
+from luthier.stages.plan.packs import choose_pack, prefer_pack_tokens
 from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
 
 SHAPE = ModelShape(
@@ -117,7 +117,7 @@ def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:
 def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
     def pack(limit: int) -> tuple[int, bool]:
         chosen = choose_pack(
-            SHAPE, trainable=1000, precision="fp32", longest=128, batch_tokens=2048, limit=(limit, "test")
+            SHAPE, trainable=1000, precision="fp32", longest=128, preferred=2048, limit=(limit, "test")
         )
         assert sum(chosen.parts.values()) <= limit
         return chosen.pack_tokens, chosen.recomputes
@@ -131,11 +131,23 @@ def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
     assert pack(need(128, recomputes=True)) == (128, True)
 
 
+def test_steps_that_share_their_beginnings_are_packed_whole() -> None:
+    """16 rows of 512 shared and 128 own tokens: 16 x 640 written out, 512 + 16 x 128 = 2,560 computed."""
+    shared = np.arange(512)
+    own = [np.concatenate([shared, np.arange(128) + 1000 * (n + 1)]).astype(np.int32) for n in range(16)]
+    assert prefer_pack_tokens([own, own[:4]]) == 2560
+    apart = [np.arange(300, dtype=np.int32) + 1000 * n for n in range(16)]
+    assert prefer_pack_tokens([apart]) == 1024
+    huge = [np.concatenate([shared, np.arange(900) + 1000 * (n + 1)]).astype(np.int32) for n in range(16)]
+    assert prefer_pack_tokens([[row[:600] for row in huge]]) >= 1024
+    assert prefer_pack_tokens([[*huge, *huge]]) == 4096
+
+
 def test_over_budget_names_the_cheapest_change_that_fits() -> None:
     needed = sum(estimate_memory(SHAPE, trainable=10, precision="fp32", pack_tokens=256, recomputes=True).values())
     with pytest.raises(PlanError) as caught:
         choose_pack(
-            SHAPE, trainable=10, precision="fp32", longest=512, batch_tokens=512, limit=(needed, "plan.memory_limit")
+            SHAPE, trainable=10, precision="fp32", longest=512, preferred=512, limit=(needed, "plan.memory_limit")
         )
     problem = caught.value.problems[0]
     assert problem.code == "E-PLN-001"
@@ -143,4 +155,4 @@ def test_over_budget_names_the_cheapest_change_that_fits() -> None:
     assert "GiB" in problem.got
     assert "GiB" in problem.needs
     with pytest.raises(PlanError, match="a smaller base"):
-        choose_pack(SHAPE, trainable=10, precision="fp32", longest=512, batch_tokens=512, limit=(1, "test"))
+        choose_pack(SHAPE, trainable=10, precision="fp32", longest=512, preferred=512, limit=(1, "test"))
