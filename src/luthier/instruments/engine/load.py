@@ -9,6 +9,7 @@ architectures alone: eight tokens are run packed and plain, and where the two di
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ def load_model(
             got=str(error),
             origin=str(folder),
             allowed="a causal language model with config.json and safetensors",
-            fix="luthier model check",
+            fix=f"luthier model check {shlex.quote(str(folder))}",
         ) from error
     loaded = wrap_model(model.to(device), attention=attention)
     loaded.base_name, loaded.base_digest = base_name, base_digest
@@ -263,7 +264,11 @@ def check_folder(folder: Path) -> None:
         has_code = bool(config.get("auto_map"))
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
-            "E-ENG-007", "config.json cannot be read", got=str(error), origin=str(folder), fix="luthier model check"
+            "E-ENG-007",
+            "config.json cannot be read",
+            got=str(error),
+            origin=str(folder),
+            fix=f"luthier model check {shlex.quote(str(folder))}",
         ) from error
     if has_code:
         raise ModelError(
