@@ -92,5 +92,5 @@ def _read_series(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[fl
 
 def format_number(value: float, *, is_signed: bool = False) -> str:
     """Write a number with three or four digits that matter."""
-    text = f"{value:+.3f}" if is_signed else f"{value:.3f}"
-    return text if abs(value) < 1000 else f"{value:,.0f}"
+    sign = "+" if is_signed else ""
+    return format(value, f"{sign}.3f" if abs(value) < 1000 else f"{sign},.0f")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from luthier.foundation.core.files import write_atomic
@@ -31,14 +32,22 @@ def sample_once(
     key = sha256_json([VERSION, what, ctx.seed, count, num_tokens])
     path = ctx.folder.parent / f"passages-{key[:16]}.json"
     if path.is_file():
-        try:
-            stored = json.loads(path.read_bytes())
-            passages: list[list[int]] = stored["passages"]
-            if stored["sha256"] == sha256_json(passages):
-                return passages
-        except (ValueError, KeyError, TypeError):
-            ctx.progress.say(f"{path.name} is damaged; the passages are sampled again")
+        stored = _read(path)
+        if stored is not None:
+            return stored
+        ctx.progress.say(f"{path.name} is damaged; the passages are sampled again")
     ctx.progress.say(f"the base writes {count} passages of its own, once")
     passages = sample(count, num_tokens)
     write_atomic(path, json.dumps({"passages": passages, "sha256": sha256_json(passages)}).encode(), fs=ctx.fs)
     return passages
+
+
+def _read(path: Path) -> list[list[int]] | None:
+    """Return what a file holds, or None where it is not what was written."""
+    try:
+        stored = json.loads(path.read_bytes())
+        passages: list[list[int]] = stored["passages"]
+        is_whole = stored["sha256"] == sha256_json(passages)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return passages if is_whole else None
