@@ -1,15 +1,28 @@
-"""Keep freed memory in the process: on a CPU, asking the kernel for the same pages again and again costs a tenth."""
+"""Freed memory on a CPU: kept where asking the kernel again costs time, handed back where it has crumbled."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _GIGABYTE: Final = 2**30
+_STATM: Final = Path("/proc/self/statm")
+GROWTH: Final = 1.2
+"""Resident memory above what a step left behind, from which freed blocks are handed back."""
+
+
+@cache
+def _find_libc() -> Any:  # noqa: ANN401  ctypes has no types for a library
+    """Return glibc, or None where the C library is another one."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 @cache
@@ -23,9 +36,43 @@ def keep_freed_memory() -> bool:
         mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD. Measured on a training step: 11 % less time, a fifth less
         memory at the peak, since blocks of one size are reused.
     """
-    if sys.platform != "linux":
+    libc = _find_libc()
+    if libc is None:
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(_MMAP_THRESHOLD, _GIGABYTE)) and bool(mallopt(_TRIM_THRESHOLD, _GIGABYTE))
+    return bool(libc.mallopt(_MMAP_THRESHOLD, _GIGABYTE)) and bool(libc.mallopt(_TRIM_THRESHOLD, _GIGABYTE))
+
+
+def read_resident_bytes() -> int:
+    """Return this process's resident memory; 0 where the system does not say."""
+    if not _STATM.is_file():
+        return 0
+    return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class FreedMemory:
+    """Keeps a long run's memory where its first steps put it.
+
+    Steps of many sizes leave holes that no later block fits, and over hundreds of steps resident memory doubles
+    (measured: 409 steps of 500 to 850 tokens, 3.5 GiB where 2.0 are in use). Handing everything back after each step
+    would cost a tenth of the time, so it is done only when memory has grown; where it grows again at once the steps
+    really need more, and the mark moves.
+
+    Attributes:
+        mark_bytes: Resident memory that a step is expected to leave behind; 0 before the first.
+        was_released: Whether the step before ended in handing memory back.
+    """
+
+    mark_bytes: int = 0
+    was_released: bool = False
+
+    def settle(self) -> None:
+        """Look at the process after a step, and hand freed memory back where it has grown."""
+        resident = read_resident_bytes()
+        has_grown = resident > GROWTH * self.mark_bytes
+        if has_grown and self.mark_bytes and not self.was_released and _find_libc() is not None:
+            _find_libc().malloc_trim(0)
+            self.was_released = True
+            return
+        self.mark_bytes = max(self.mark_bytes, resident) if has_grown else self.mark_bytes
+        self.was_released = False

@@ -17,8 +17,8 @@ from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
 from luthier.stages.plan.machine_speed import MachineSpeed
-from luthier.stages.plan.packs import PackChoice, choose_pack, prefer_pack_tokens
-from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
+from luthier.stages.plan.packs import PackChoice, Room, choose_pack, prefer_pack_tokens
+from luthier.stages.plan.throughput import LOADING_SECONDS, count_step_flops, estimate_seconds
 
 SAMPLE_ROWS = 512
 SAMPLE_STEPS = 64
@@ -30,11 +30,11 @@ class Machine:
 
     Attributes:
         speed: Measured matrix-product rates.
-        limit: Bytes that may be used, and where that limit comes from.
+        room: Memory that may be used.
     """
 
     speed: MachineSpeed
-    limit: tuple[int, str]
+    room: Room
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def draft_run(
         precision=precision,
         longest=max(lengths),
         preferred=prefer_pack_tokens([[chosen[i].token_ids_T for i in step.rows] for step in steps[:SAMPLE_STEPS]]),
-        limit=machine.limit,
+        room=machine.room,
     )
     work = _count_work(chosen, steps)
     return Draft(
@@ -117,7 +117,8 @@ def draft_run(
             **_schedule(train, len(steps)),
         },
         pack=pack,
-        seconds=timer.estimate(work, mean_length=sum(lengths) / len(lengths), recomputes=pack.recomputes),
+        seconds=LOADING_SECONDS
+        + timer.estimate(work, mean_length=sum(lengths) / len(lengths), recomputes=pack.recomputes),
         num_tokens=work.num_tokens,
         num_computed=work.num_computed,
         num_trained=work.num_trained,

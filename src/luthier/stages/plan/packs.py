@@ -20,6 +20,20 @@ SHARING_PAYS: Final = 1.25  # tokens written out over tokens computed, from whic
 COMFORT: Final = 0.8  # share of the limit that a pack may fill before packs get smaller
 
 
+class Room(Noun):
+    """Memory that a run has.
+
+    Attributes:
+        limit_bytes: What may be used in all.
+        origin: Where that limit comes from.
+        resident_bytes: What the process holds already.
+    """
+
+    limit_bytes: int
+    origin: str
+    resident_bytes: int = 0
+
+
 class PackChoice(Noun):
     """One way to compute a step, with its memory by parts."""
 
@@ -47,7 +61,7 @@ def prefer_pack_tokens(steps: Sequence[Sequence[NDArray[np.int32]]]) -> int:
 
 
 def choose_pack(
-    shape: ModelShape, *, trainable: int, precision: str, longest: int, preferred: int, limit: tuple[int, str]
+    shape: ModelShape, *, trainable: int, precision: str, longest: int, preferred: int, room: Room
 ) -> PackChoice:
     """Choose pack size and recomputation.
 
@@ -60,7 +74,7 @@ def choose_pack(
         precision: What products are computed in.
         longest: Tokens of the longest row, which must fit whole.
         preferred: Tokens of a pack where memory does not matter; see :func:`prefer_pack_tokens`.
-        limit: Bytes that may be used, and where that limit comes from.
+        room: What may be used, and what is taken already.
 
     Raises:
         PlanError: E-PLN-001 when nothing fits.
@@ -68,7 +82,12 @@ def choose_pack(
 
     def parts(pack_tokens: int, *, recomputes: bool) -> dict[str, int]:
         return estimate_memory(
-            shape, trainable=trainable, precision=precision, pack_tokens=pack_tokens, recomputes=recomputes
+            shape,
+            trainable=trainable,
+            precision=precision,
+            pack_tokens=pack_tokens,
+            recomputes=recomputes,
+            resident_bytes=room.resident_bytes,
         )
 
     largest = max(longest, preferred)
@@ -78,18 +97,27 @@ def choose_pack(
     for recomputes in (False, True):
         for size in sizes:
             found = parts(size, recomputes=recomputes)
-            if sum(found.values()) <= COMFORT * limit[0] or (size == longest and sum(found.values()) <= limit[0]):
-                why = f"{size} tokens at once need {sum(found.values()) / 2**30:.2f} of {limit[0] / 2**30:.2f} GiB"
+            if sum(found.values()) <= COMFORT * room.limit_bytes or (
+                size == longest and sum(found.values()) <= room.limit_bytes
+            ):
+                why = f"{size} tokens at once need {sum(found.values()) / 2**30:.2f} of {room.limit_bytes / 2**30:.2f} GiB"
                 why += ", blocks recomputed in the backward pass" if recomputes else ""
                 reason = Reason(field="plan.pack_tokens", value=str(size), reason=why)
                 return PackChoice(pack_tokens=size, recomputes=recomputes, parts=found, reason=reason)
     changes = {f"train.max_length={size}": parts(size, recomputes=True) for size in _halve(longest)}
     if trainable >= shape.num_parameters:
         adapter = estimate_memory(
-            shape, trainable=trainable // 100, precision=precision, pack_tokens=longest, recomputes=True
+            shape,
+            trainable=trainable // 100,
+            precision=precision,
+            pack_tokens=longest,
+            recomputes=True,
+            resident_bytes=room.resident_bytes,
         )
         changes["train.method=lora"] = adapter
-    raise explain_over_budget(parts(longest, recomputes=True), limit=limit, alternatives=changes)
+    raise explain_over_budget(
+        parts(longest, recomputes=True), limit=(room.limit_bytes, room.origin), alternatives=changes
+    )
 
 
 def _halve(length: int) -> list[int]:

@@ -21,8 +21,9 @@ from luthier.instruments.text.fit import fit_rows
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.plan.draft import Draft, Machine, draft_run
 from luthier.stages.plan.examples import order_examples
-from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory
+from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory, read_resident_bytes
 from luthier.stages.plan.machine_speed import measure_speed
+from luthier.stages.plan.packs import Room
 from luthier.stages.plan.probes import pick_probes
 
 VERSION: Final = 1
@@ -42,7 +43,7 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
         raise TypeError(type(train))
     began = ctx.clock.monotonic()
     hardware = find_hardware()
-    limit = read_limit(section, hardware)
+    room = read_room(section, hardware)
     check_length(train.max_length, model.identity.shape.max_positions)
     method = load_config("methods", train.method.type).model_validate(train.method.options)
     if not isinstance(method, MethodConfig):
@@ -54,7 +55,7 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
         section,
         train if _has_validation(data) else train.model_copy(update={"evaluations": 0}),
         base=(model.identity.shape, method),
-        machine=Machine(speed=measure_speed(), limit=limit),
+        machine=Machine(speed=measure_speed(), room=room),
         seed=ctx.seed,
     )
     return Plan(
@@ -73,8 +74,8 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
     )
 
 
-def read_limit(section: PlanSection, hardware: Hardware) -> tuple[int, str]:
-    """Return the memory that may be used and where the number comes from.
+def read_room(section: PlanSection, hardware: Hardware) -> Room:
+    """Return the memory that may be used; what this process holds already counts as used.
 
     Raises:
         PlanError: E-PLN-005 when the recipe's text is not a size.
@@ -89,7 +90,10 @@ def read_limit(section: PlanSection, hardware: Hardware) -> tuple[int, str]:
             fix="--set plan.memory_limit='8 GiB'",
             field="plan.memory_limit",
         )
-    return limit, "what is free on this machine" if section.memory_limit == "auto" else "plan.memory_limit"
+    resident = read_resident_bytes()
+    if section.memory_limit == "auto":
+        return Room(limit_bytes=limit + resident, origin="what is free on this machine", resident_bytes=resident)
+    return Room(limit_bytes=limit, origin="plan.memory_limit", resident_bytes=resident)
 
 
 def check_length(max_length: int, max_positions: int) -> None:

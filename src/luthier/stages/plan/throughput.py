@@ -9,6 +9,7 @@ from luthier.foundation.schema.model import ModelShape
 # Share of the measured matrix-product speed that a whole training step reaches (measured on two cores, SFT with
 # LoRA, lengths 50 to 600; benchmarks/HISTORY.md, "plan").
 STEP_EFFICIENCY: Final = {"fp32": 0.55, "bf16": 0.28}
+LOADING_SECONDS: Final = 5.0  # importing, loading and saving, whatever the run's length
 FORWARD: Final = 2.0  # multiply-adds: two floating-point operations a parameter and token
 INPUT_GRADIENT: Final = 2.0
 WEIGHT_GRADIENT: Final = 2.0

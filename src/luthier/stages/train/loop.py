@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from luthier.foundation.core.errors import TrainError
 from luthier.foundation.core.seeds import derive_seed
 from luthier.foundation.schema.protocols import Context
+from luthier.instruments.engine.allocation import FreedMemory
 from luthier.instruments.engine.load import LoadedModel
 from luthier.instruments.engine.packing import PackedBatch
 from luthier.instruments.engine.precision import autocast
@@ -53,6 +54,7 @@ class LiveRun:
         best_loss: That loss.
         num_resumes: How often the run was taken up again.
         num_tokens: Tokens seen in this attempt.
+        memory: Hands freed memory back where steps of many sizes have made it grow.
     """
 
     job: Job
@@ -69,6 +71,7 @@ class LiveRun:
     best_loss: float | None = None
     num_resumes: int = 0
     num_tokens: int = 0
+    memory: FreedMemory = field(default_factory=FreedMemory)
 
 
 def train(job: Job, tuned: Tuned, accelerator: Accelerator, *, ctx: Context, interrupts: Interrupts) -> Curve:
@@ -225,9 +228,10 @@ def check_loss(run: LiveRun, loss: float, grad_norm: float) -> None:
 
 
 def apply_update(run: LiveRun) -> None:
-    """Take the optimizer's step and clear the gradient."""
+    """Take the optimizer's step, clear the gradient, keep memory where it was."""
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
+    run.memory.settle()
     run.num_tokens += run.steps[run.step].num_tokens
     run.step += 1
 

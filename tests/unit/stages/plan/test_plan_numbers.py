@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,10 @@ from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.sections import PlanSection
 from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
+from luthier.stages.plan.hardware import read_resident_bytes
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
 from luthier.stages.plan.memory import estimate_memory
-from luthier.stages.plan.packs import choose_pack, prefer_pack_tokens
+from luthier.stages.plan.packs import Room, choose_pack, prefer_pack_tokens
 from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
 
 SHAPE = ModelShape(
@@ -114,10 +117,29 @@ def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:
     assert total(pack_tokens=4096, recomputes=True) < total(pack_tokens=4096)
 
 
+def test_what_the_process_holds_already_counts(tmp_path: Path) -> None:
+    def total(resident: int) -> int:
+        parts = estimate_memory(
+            SHAPE, trainable=10, precision="fp32", pack_tokens=256, recomputes=False, resident_bytes=resident
+        )
+        return sum(parts.values())
+
+    assert total(7_000_000) - total(0) == 7_000_000
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("VmHWM:\t 900 kB\nVmRSS:\t  500 kB\n")
+    assert read_resident_bytes(proc=tmp_path) == 500 * 1024
+    assert read_resident_bytes(proc=tmp_path / "none") == 0
+
+
 def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
     def pack(limit: int) -> tuple[int, bool]:
         chosen = choose_pack(
-            SHAPE, trainable=1000, precision="fp32", longest=128, preferred=2048, limit=(limit, "test")
+            SHAPE,
+            trainable=1000,
+            precision="fp32",
+            longest=128,
+            preferred=2048,
+            room=Room(limit_bytes=limit, origin="test"),
         )
         assert sum(chosen.parts.values()) <= limit
         return chosen.pack_tokens, chosen.recomputes
@@ -147,7 +169,12 @@ def test_over_budget_names_the_cheapest_change_that_fits() -> None:
     needed = sum(estimate_memory(SHAPE, trainable=10, precision="fp32", pack_tokens=256, recomputes=True).values())
     with pytest.raises(PlanError) as caught:
         choose_pack(
-            SHAPE, trainable=10, precision="fp32", longest=512, preferred=512, limit=(needed, "plan.memory_limit")
+            SHAPE,
+            trainable=10,
+            precision="fp32",
+            longest=512,
+            preferred=512,
+            room=Room(limit_bytes=needed, origin="plan.memory_limit"),
         )
     problem = caught.value.problems[0]
     assert problem.code == "E-PLN-001"
@@ -155,4 +182,6 @@ def test_over_budget_names_the_cheapest_change_that_fits() -> None:
     assert "GiB" in problem.got
     assert "GiB" in problem.needs
     with pytest.raises(PlanError, match="a smaller base"):
-        choose_pack(SHAPE, trainable=10, precision="fp32", longest=512, preferred=512, limit=(1, "test"))
+        choose_pack(
+            SHAPE, trainable=10, precision="fp32", longest=512, preferred=512, room=Room(limit_bytes=1, origin="test")
+        )
