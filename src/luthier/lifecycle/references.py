@@ -173,11 +173,15 @@ def _resolve_run(ref: str, workspace: Workspace, locate: Locate) -> Reference:
 
 
 def _resolve_path(ref: str, locate: Locate) -> Reference:
-    path = Path(ref).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
+    path = _expand(ref)
+    try:
+        is_file, is_folder, is_there = path.is_file(), path.is_dir(), path.exists()
+    except OSError as error:  # such as a name that is too long for any file
+        raise _not_a_model(ref, str(error.strerror)) from error
+    if is_file and path.suffix == ".gguf":
         return Reference(ref=ref, kind="gguf", base=str(path), base_folder=path)
-    if not path.is_dir():
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@-]*", ref) and not path.exists():
+    if not is_folder:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@-]*", ref) and not is_there:
             return _resolve_name(ref, locate)
         raise _not_a_model(ref, "no such folder or GGUF file")
     if (path / "adapter_config.json").is_file():
@@ -187,6 +191,13 @@ def _resolve_path(ref: str, locate: Locate) -> Reference:
         unsafe = sorted(file.name for file in path.iterdir() if file.suffix in UNSAFE_SUFFIXES)
         raise _not_a_model(ref, f"pickles such as {unsafe[0]}" if unsafe else "no config.json with safetensors")
     return Reference(ref=ref, kind="model", base=str(path), base_folder=path)
+
+
+def _expand(ref: str) -> Path:
+    try:
+        return Path(ref).expanduser()
+    except RuntimeError:  # "~nobody": as it stands it may still be a folder's name
+        return Path(ref)
 
 
 def _resolve_name(ref: str, locate: Locate) -> Reference:
