@@ -251,6 +251,8 @@ DATA = list_blocks("toml", "json")
 @pytest.mark.parametrize("name", DATA)
 def test_every_toml_and_json_block_is_that(name: str) -> None:
     try:
-        tomllib.loads(DATA[name])
+        loaded = tomllib.loads(DATA[name])
     except tomllib.TOMLDecodeError:
-        json.loads(DATA[name])
+        loaded = json.loads(DATA[name])
+
+    assert loaded
