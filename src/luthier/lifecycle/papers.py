@@ -13,15 +13,17 @@ from typing import Any, Final
 import yaml
 
 from luthier.foundation.core.files import FileSystem, write_atomic
+from luthier.foundation.recipe.nodes import parse_scalar
 from luthier.foundation.recipe.resolve import ResolvedRecipe
 
 PACKAGES: Final = ("luthier", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy")
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_TAG: Final = "tag:yaml.org,2002:"
 
 
 def write_papers(folder: Path, resolved: ResolvedRecipe, *, fs: FileSystem) -> None:
     """Write ``recipe.yaml`` (runs again as it is), ``origins.json`` and ``environment.json``."""
-    recipe = yaml.safe_dump(resolved.to_mapping(), sort_keys=False, allow_unicode=True)
+    recipe = yaml.dump(resolved.to_mapping(), Dumper=_Writer, sort_keys=False, allow_unicode=True)
     write_atomic(folder / "recipe.yaml", recipe.encode(), fs=fs)
     write_atomic(folder / "origins.json", _to_bytes(dict(resolved.origins)), fs=fs)
     write_atomic(folder / "environment.json", _to_bytes(describe_environment()), fs=fs)
@@ -38,6 +40,17 @@ def describe_environment() -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "git": None,
     }
+
+
+class _Writer(yaml.SafeDumper):
+    """Puts in quotes what a recipe's reader, which goes by YAML 1.2, would take for a number: ``1e5``, ``0o7``."""
+
+
+def _write_text(writer: _Writer, text: str) -> yaml.ScalarNode:
+    return writer.represent_scalar(f"{_TAG}str", text, style=None if parse_scalar(text) == text else "'")
+
+
+_Writer.add_representer(str, _write_text)
 
 
 def _find_version(name: str) -> str | None:
