@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import sys
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from luthier.foundation.core.progress import Progress
 
 WIDE: Final = 1000  # columns of a table that goes into a file or a pipe, so that no cell is folded there
+
+REFUSALS: Final = {
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,28 @@ def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Com
         )
         @functools.wraps(function)
         def wrapped(*, is_json: bool, folder: Path | None, **arguments: Any) -> Any:  # noqa: ANN401
-            return function(Face(is_json, folder), **arguments)
+            try:
+                return function(Face(is_json, folder), **arguments)
+            except OSError as error:
+                if error.errno not in REFUSALS or error.filename is None:
+                    raise
+                raise _refuse_path(error) from error
 
         return click.command(name or function.__name__.strip("_"))(wrapped)
 
     return decorate
+
+
+def _refuse_path(error: OSError) -> Exception:
+    from luthier.foundation.core.errors import RecipeError
+
+    return RecipeError(
+        "E-REC-014",
+        f"the system refuses a path: {error.strerror}",
+        got=str(error.filename),
+        allowed="a path that can be read, or written where something is saved",
+        fix="give another path, or mend the permissions of this one",
+    )
 
 
 def draw_table(

@@ -7,6 +7,15 @@ from typing import Final
 
 import click
 
+
+def check_output(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a file whose folder is not there before any work is done for it."""
+    if value is not None and not value.absolute().parent.is_dir():
+        message = f"there is no folder {str(value.parent)!r} to write into"
+        raise click.BadParameter(message, context, parameter)
+    return value
+
+
 recipe_argument: Final = click.argument("recipe", metavar="RECIPE")
 overrides_option: Final = click.option(
     "--set",
@@ -25,4 +34,11 @@ data_option: Final = click.option(
     required=True,
     type=click.Path(path_type=Path),
     help="A file of rows: JSONL or JSON, plain or packed.",
+)
+output_option: Final = click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=check_output,
+    help="Write to this file, not to stdout.",
 )

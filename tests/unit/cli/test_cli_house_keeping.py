@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -9,7 +10,9 @@ from typing import Any, get_args
 import pytest
 
 from luthier import __version__
+from luthier.api import data as api_data
 from luthier.api import doctor as api_doctor
+from luthier.api import generate as api_generate
 from luthier.cli.failures import run_guarded
 from luthier.cli.main import luthier
 from luthier.foundation.core.codes import ErrorCode
@@ -246,3 +249,68 @@ def test_what_was_made_from_a_record_is_shown_with_its_distance(desk: Desk, benc
     assert all(line[-1].isdigit() for line in lines[2:])
     report = desk.json("status", *place)["records"][0]["digest"]
     assert "is used by nothing yet" in desk.text("data", "used-by", report[:10], *place)
+
+
+# Paths that the system refuses.
+
+TOO_LONG = "x" * 300
+LONG_PATHS = [
+    ["recipe", "check", TOO_LONG],
+    ["run", TOO_LONG],
+    ["data", "check", TOO_LONG],
+    ["model", "check", TOO_LONG],
+    ["generate", TOO_LONG, "--data", TOO_LONG],
+    ["status", "--workspace", TOO_LONG],
+    ["doctor", "--workspace", TOO_LONG],
+    ["gc", "--workspace", TOO_LONG],
+    ["recipe", "schema", "--output", TOO_LONG],
+]
+
+
+@pytest.mark.parametrize("words", LONG_PATHS, ids=lambda words: " ".join(words[:2]))
+def test_a_name_too_long_for_any_file_is_one_coded_problem(words: list[str], desk: Desk) -> None:
+    problem = desk.json(*words)["error"]["problems"][0]
+
+    assert desk.code == 2
+    assert problem["code"] != "E-REC-015", "no fault of ours"
+    assert problem["fix"]
+
+
+def test_a_file_that_may_not_be_read_is_one_coded_problem(
+    desk: Desk, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the tests may be allowed to read everything, so the system's answer is made up."""
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "secret.jsonl")
+
+    monkeypatch.setattr(api_data, "check", deny)
+
+    problem = desk.json("data", "check", "secret.jsonl")["error"]["problems"][0]
+
+    assert (desk.code, problem["code"], problem["got"]) == (2, "E-REC-014", "secret.jsonl")
+    assert problem["what"] == "the system refuses a path: Permission denied"
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_refused_path(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "of-our-own")
+
+    monkeypatch.setattr(api_data, "check", lose)
+
+    with pytest.raises(FileNotFoundError):
+        desk.text("data", "check", "rows.jsonl")
+
+
+@pytest.mark.parametrize("words", [["generate", "base", "--data", "rows.jsonl"], ["recipe", "schema"]])
+def test_a_folder_that_is_not_there_is_noticed_before_anything_is_made_for_it(
+    words: list[str], desk: Desk, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_generate, "generate", lambda *_, **__: pytest.fail("answers were made for nothing"))
+    target = bench.root / "no-such-folder" / "out.jsonl"
+
+    problem = desk.json(*words, "--output", str(target))["error"]["problems"][0]
+
+    assert (desk.code, problem["code"]) == (2, "E-REC-014")
+    assert f"there is no folder {str(target.parent)!r}" in problem["what"]
+    assert not target.parent.exists()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from luthier.cli.face import Face, command, draw_table
-from luthier.cli.options import data_option, form_option
+from luthier.cli.options import data_option, form_option, output_option
 
 
 @command()
@@ -23,9 +23,7 @@ from luthier.cli.options import data_option, form_option
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="When drawing."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")
-@click.option(
-    "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write JSONL to a file."
-)
+@output_option
 def generate(face: Face, *, ref: str, path: Path, output: Path | None, **settings: Any) -> None:  # noqa: ANN401
     """Answer every row of a file with a model.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from luthier.cli.face import Face, command, draw_table
-from luthier.cli.options import overrides_option, recipe_argument
+from luthier.cli.options import output_option, overrides_option, recipe_argument
 from luthier.foundation.recipe.nodes import show_value
 
 
@@ -37,15 +39,14 @@ def show(face: Face, *, recipe: str, overrides: tuple[str, ...]) -> None:
 
 
 @command()
-@click.option("--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it to a file.")
-def schema(face: Face, *, output: str | None) -> None:
+@output_option
+def schema(face: Face, *, output: Path | None) -> None:
     """Print the JSON Schema of recipes, for editors.
 
     An editor checks as you type when the recipe's first line is
     `# yaml-language-server: $schema=FILE`.
     """
     import json
-    from pathlib import Path
 
     from luthier.api import recipes
     from luthier.foundation.core.files import write_atomic
@@ -54,5 +55,5 @@ def schema(face: Face, *, output: str | None) -> None:
     if output is None:
         click.echo(text)
         return
-    write_atomic(Path(output).absolute(), f"{text}\n".encode())
-    face.show({"schema": output}, f"wrote {output}")
+    write_atomic(output.absolute(), f"{text}\n".encode())
+    face.show({"schema": str(output)}, f"wrote {output}")
