@@ -29,7 +29,7 @@ REPOSITORY = HERE.parents[1]
 RESULTS = HERE.parent / "results"
 OURS = HERE / "ours.py"
 THEIRS = HERE.parent / "peers" / "trl_sft.py"
-PER_DEVICE = (16, 8, 4, 1)
+PER_DEVICE = (8, 4)
 NUM_WARMUP = 2
 KEYS = {
     "mixed_fp32": "sft_lora_tokens_ratio_trl",

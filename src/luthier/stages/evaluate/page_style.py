@@ -18,6 +18,8 @@ h3 { font-size: 1rem; margin: 1.25rem 0 .5rem; } p { margin: .25rem 0; } .soft {
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:last-child:not(.number) { min-width: 15rem; }
+.grid table { font-size: .8rem; } .grid th, .grid td { padding: .3rem .35rem; }
 .grid { display: grid; gap: 0 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 svg { width: 100%; height: auto; max-width: 48rem; display: block; } svg text { font-size: 13px; fill: var(--ink); }
 svg .end { text-anchor: end; } svg .axis { stroke: var(--line); stroke-width: 2; }
