@@ -87,11 +87,7 @@ def draft_run(
     trainable = method.trainable_parameters(shape)
     precision, why_precision = _choose_precision(section, machine.speed)
     timer = _Timer(shape, machine.speed, precision=precision, is_full=trainable >= shape.num_parameters)
-    seconds_a_row = timer.estimate_a_row(rows[:SAMPLE_ROWS], train) if rows else 0.0
-    number, why_number = choose_num_examples(
-        section, available=len(rows), seconds_an_epoch_row=seconds_a_row, epochs=train.epochs
-    )
-    chosen = tuple(rows[:number])
+    chosen, why_number = _choose_rows(rows, section, train, timer)
     lengths = [len(row.token_ids_T) for row in chosen]
     batch_tokens, why_batch = choose_batch_tokens(train.batch_tokens, lengths, epochs=train.epochs)
     learning_rate, why_rate = choose_learning_rate(train.learning_rate, method, shape)
@@ -109,7 +105,7 @@ def draft_run(
         chosen=chosen,
         numbers={
             "precision": precision,
-            "num_examples": number,
+            "num_examples": len(chosen),
             "batch_tokens": batch_tokens,
             "pack_tokens": pack.pack_tokens,
             "learning_rate": learning_rate,
@@ -124,6 +120,16 @@ def draft_run(
         num_trained=work.num_trained,
         reasons=(why_precision, why_number, why_batch, why_rate, pack.reason),
     )
+
+
+def _choose_rows(
+    rows: Sequence[EncodedRow], section: PlanSection, train: TrainSection, timer: _Timer
+) -> tuple[tuple[EncodedRow, ...], Reason]:
+    seconds_a_row = timer.estimate_a_row(rows[:SAMPLE_ROWS], train) if rows else 0.0
+    number, why = choose_num_examples(
+        section, available=len(rows), seconds_an_epoch_row=seconds_a_row, epochs=train.epochs
+    )
+    return tuple(rows[:number]), why
 
 
 def _schedule(train: TrainSection, num_steps: int) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def encode_training_rows(
     """Render and tokenise every training row as training will see it.
 
     Raises:
-        DataError: one problem a bad row, the first twenty shown; E-PLN-002 for rows too long under ``refuse``.
+        DataError: one problem a bad row, the first twenty shown; E-TXT-009 for rows too long under ``refuse``.
     """
     template = ctx.blobs.get(model.identity.chat_template).decode()
     tokenizer = load_tokenizer(Path(model.witness.path), chat_template=template)
