@@ -5,6 +5,7 @@ SQLite in WAL mode: readers never wait, writers queue at ``BEGIN IMMEDIATE``. An
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 import weakref
@@ -30,6 +31,8 @@ UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {}
 """From the version of the key to the next one. To change a table: raise ``WORKSPACE_VERSION``, add a row here."""
 
 _FULL: Final = {sqlite3.SQLITE_FULL}
+_FULL_PERHAPS: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}  # what a full disk gives the WAL's index
+_ROOM_BYTES: Final = 1 << 20  # a WAL with its index and a few pages
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -203,10 +206,17 @@ def _sqlite_code(error: DatabaseError | sqlite3.DatabaseError) -> int:
     return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
 
 
+def _has_room(place: str) -> bool:
+    try:
+        return shutil.disk_usage(Path(place).parent).free >= _ROOM_BYTES
+    except OSError:  # no such folder: then room is not what lacks
+        return True
+
+
 def _describe(error: DatabaseError | sqlite3.DatabaseError, place: str) -> StoreError:
     got = str(error.orig if isinstance(error, DatabaseError) else error)
     code = _sqlite_code(error)
-    if code in _FULL:
+    if code in _FULL or (code in _FULL_PERHAPS and not _has_room(place)):
         return StoreError(
             "E-ENV-003",
             "no space left while writing the workspace's database; what was saved before is intact",
