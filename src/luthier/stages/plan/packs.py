@@ -97,10 +97,9 @@ def choose_pack(
     for recomputes in (False, True):
         for size in sizes:
             found = parts(size, recomputes=recomputes)
-            if sum(found.values()) <= COMFORT * room.limit_bytes or (
-                size == longest and sum(found.values()) <= room.limit_bytes
-            ):
-                why = f"{size} tokens at once need {sum(found.values()) / 2**30:.2f} of {room.limit_bytes / 2**30:.2f} GiB"
+            needed = sum(found.values())
+            if needed <= COMFORT * room.limit_bytes or (size == longest and needed <= room.limit_bytes):
+                why = f"{size} tokens at once need {needed / 2**30:.2f} of {room.limit_bytes / 2**30:.2f} GiB"
                 why += ", blocks recomputed in the backward pass" if recomputes else ""
                 reason = Reason(field="plan.pack_tokens", value=str(size), reason=why)
                 return PackChoice(pack_tokens=size, recomputes=recomputes, parts=found, reason=reason)
