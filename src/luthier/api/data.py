@@ -111,7 +111,7 @@ def report(folder: Path, record: str = "latest") -> DataReport:
         record: A digest or its first digits, or ``latest``.
 
     Raises:
-        StoreError: E-STO-004 when the record is unknown.
+        RecipeError: E-STO-004 when the record is unknown.
     """
     from luthier.stages.data.report import build_report
 
@@ -128,7 +128,7 @@ def why(folder: Path, record: str, row: str) -> Story:
         row: The row's id, or ``FILE:LINE``.
 
     Raises:
-        StoreError: E-STO-004 when the record is unknown.
+        RecipeError: E-STO-004 when the record is unknown.
         DataError: E-DAT-016 when the data set never saw such a row.
     """
     from luthier.stages.data.why import why as tell
@@ -145,7 +145,7 @@ def used_by(folder: Path, record: str) -> dict[str, Any]:
         record: Any record's digest or its first digits, or ``latest`` for the newest data set.
 
     Raises:
-        StoreError: E-STO-004 when the record is unknown.
+        RecipeError: E-STO-004 when the record is unknown.
     """
     workspace = Workspace.open(folder)
     digest = _find_dataset(workspace, record).digest if record == "latest" else workspace.records.find(record)

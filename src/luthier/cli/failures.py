@@ -45,7 +45,7 @@ def run_guarded(group: click.Group, arguments: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return USAGE
     except click.ClickException as error:
-        return show_error(_to_recipe_error(error), is_json=is_json)
+        return show_error(_to_recipe_error(error, arguments), is_json=is_json)
     except (click.Abort, KeyboardInterrupt):
         return _say_interrupted(INTERRUPTED)
     except Terminated:
@@ -104,13 +104,13 @@ def _keep(text: str) -> Path:
     return place
 
 
-def _to_recipe_error(error: click.ClickException) -> RecipeError:
+def _to_recipe_error(error: click.ClickException, arguments: list[str]) -> RecipeError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "luthier"
     return RecipeError(
         "E-REC-014",
         error.format_message().rstrip(".").replace("\n", " "),
-        got=" ".join(["luthier", *sys.argv[1:]]),
+        got=redact(" ".join(["luthier", *arguments])),
         allowed=f"what `{path} --help` shows",
         fix=f"{path} --help",
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from luthier.api import data, runs, workspace
-from luthier.foundation.core.errors import DataError, LuthierError, RecipeError, StoreError, TrainError
+from luthier.foundation.core.errors import DataError, LuthierError, RecipeError, TrainError
 from luthier.foundation.schema.protocols import Waiting
 from luthier.foundation.schema.run import RunWitness
 from tests.fixtures.fake_stages import Bench, make_run, open_quick_folder
@@ -165,7 +165,7 @@ def test_a_workspace_without_a_data_set_says_how_to_get_one(bench: Bench) -> Non
     with pytest.raises(RecipeError, match="no workspace here yet"):
         data.report(bench.root)
     bench.run("data")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(RecipeError) as caught:
         data.report(bench.root, "f" * 64)
     assert caught.value.code == "E-STO-004"
 

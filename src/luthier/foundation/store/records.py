@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Row, func, select
 
 from luthier.foundation.core.clock import Clock
-from luthier.foundation.core.errors import StoreError
+from luthier.foundation.core.errors import LuthierError, RecipeError, StoreError
 from luthier.foundation.core.hashing import canonical_json, parse_canonical_json, sha256_json
 from luthier.foundation.core.log import get_logger
 from luthier.foundation.schema.noun import Record
@@ -100,14 +100,14 @@ class RecordStore:
         with self._database.read() as connection:
             row = connection.execute(select(tables.records).where(tables.records.c.digest == digest)).one_or_none()
         if row is None:
-            raise _unknown(digest, [])
+            raise _unknown(digest, [], StoreError)
         return self._load(row)
 
     def find(self, prefix: str, *, kind: str | None = None) -> str:
         """Return the one digest that begins with a prefix of at least eight digits.
 
         Raises:
-            StoreError: E-STO-004 when there is none, or more than one.
+            RecipeError: E-STO-004 when there is none, or more than one: a person wrote it, so the store is sound.
         """
         found: list[str] = []
         if len(prefix) >= SHORTEST_PREFIX and re.fullmatch(r"[0-9a-f]+", prefix):
@@ -117,7 +117,7 @@ class RecordStore:
             with self._database.read() as connection:
                 found = list(connection.execute(statement.limit(3)).scalars())
         if len(found) != 1:
-            raise _unknown(prefix, found)
+            raise _unknown(prefix, found, RecipeError)
         return found[0]
 
     def latest(self, kind: str) -> AnyRecord | None:
@@ -211,9 +211,9 @@ class RecordStore:
         return kind.record_class.model_validate({"identity": identity, "witness": witness})
 
 
-def _unknown(prefix: str, found: Iterable[str]) -> StoreError:
+def _unknown(prefix: str, found: Iterable[str], kind: type[LuthierError]) -> LuthierError:
     shown = ", ".join(digest[:16] for digest in found)
-    return StoreError(
+    return kind(
         "E-STO-004",
         f"{prefix[:16]!r} names more than one record" if shown else f"there is no record {prefix[:16]!r}",
         got=prefix,

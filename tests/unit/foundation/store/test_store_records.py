@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.foundation.core.clock import FixedClock
-from luthier.foundation.core.errors import StoreError
+from luthier.foundation.core.errors import RecipeError, StoreError
 from luthier.foundation.schema.noun import Identity, Record, Witness
 from luthier.foundation.store.kinds import KINDS, Kind
 from luthier.foundation.store.records import RecordStore
@@ -97,12 +97,12 @@ def test_a_record_is_found_by_its_first_eight_digits(tmp_path: Path) -> None:
     assert records.find(digest[:8]) == digest
     assert records.find(digest, kind="dataset_version") == digest
     for prefix in (digest[:7], "0" * 8, "%", "not-hex!"):
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(RecipeError) as caught:
             records.find(prefix)
         problem = caught.value.problems[0]
         assert (problem.code, problem.got) == ("E-STO-004", prefix)
         assert problem.fix
-    with pytest.raises(StoreError, match="E-STO-004"):
+    with pytest.raises(RecipeError, match="E-STO-004"):
         records.find(digest, kind="run")
     with pytest.raises(StoreError, match="E-STO-004"):
         records.get("f" * 64)
