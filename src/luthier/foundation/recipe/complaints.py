@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
 from luthier.foundation.core.errors import LuthierError, Problem, RecipeError, shorten
+from luthier.foundation.core.log import redact
 from luthier.foundation.recipe.nodes import MapNode, find_node, find_origin, get_child, show_value, to_value
 from luthier.foundation.schema.sections import Recipe
 
@@ -207,7 +208,7 @@ class Complaints:
         return Problem(
             "E-REC-002",
             f"'{path}' does not accept this value",
-            got=shorten(got),
+            got=redact(shorten(got)),
             origin=find_origin(self.tree, path),
             allowed=" or ".join(sorted(allowed)),
             fix=fix,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from luthier.foundation.core.errors import EnvironmentLacks, Problem, RecipeError, shorten
+from luthier.foundation.core.log import redact
 from luthier.foundation.recipe.checks import check_recipe, iterate_path_texts
 from luthier.foundation.recipe.choices import OPTION_FAMILIES, PLUGIN_FIELDS, normalise_choices, resolve_choices
 from luthier.foundation.recipe.complaints import Complaints, is_text
@@ -201,7 +202,7 @@ def _bad_override(override: str, what: str, fix: str) -> RecipeError:
     return RecipeError(
         "E-REC-009",
         what,
-        got=override,
+        got=redact(override),
         origin=OVERRIDE_ORIGIN,
         allowed="dotted.key=value, where value is YAML",
         fix=fix,

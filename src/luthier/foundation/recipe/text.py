@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from luthier.foundation.core.errors import Problem, RecipeError, shorten
+from luthier.foundation.core.log import redact
 from luthier.foundation.recipe.nodes import ListNode, MapNode, Node, ScalarNode, ScalarValue, parse_scalar
 
 MAX_BYTES: Final = 8 << 20
@@ -122,7 +123,7 @@ def _syntax_error(what: str, text: str, origin: str, line: int | None) -> Recipe
     lines = text.split("\n")
     got = lines[line - 1].strip("\r") if line is not None and line <= len(lines) else shorten(text, 40)
     fix = "indent with spaces, not tabs" if "\t" in got else "mend the line, for example by quoting its value"
-    return RecipeError("E-REC-006", what, got=got, origin=origin, allowed="YAML 1.2 or JSON", fix=fix)
+    return RecipeError("E-REC-006", what, got=redact(got), origin=origin, allowed="YAML 1.2 or JSON", fix=fix)
 
 
 def _json_events(text: str) -> Iterator[Any]:
