@@ -87,7 +87,7 @@ class EncodedRows:
         if self.num_bad > len(problems):
             what = f"{self.num_bad} rows are bad; the first {len(problems)} are shown"
             got = f"{self.num_bad} bad rows, {len(self.rows)} good ones"
-            problems.append(Problem("E-DAT-009", what, got=got, fix="luthier data check FILE"))
+            problems.append(Problem("E-DAT-009", what, got=got, allowed="no bad row", fix=problems[0].fix))
         raise DataError.collect(problems)
 
 
@@ -305,7 +305,7 @@ def _check_trainable(row: Row) -> None:
             got=row.kind,
             origin=origin,
             allowed="conversations, prompt and completion, or plain text",
-            fix="--set train.objective=dpo, or write rows with one answer",
+            fix='write rows with one answer, such as {"prompt": "…", "completion": "…"}',
         )
     if not row.messages or row.messages[-1].role != "assistant":
         raise DataError(

@@ -65,7 +65,7 @@ def why(record: DatasetVersion, blobs: Blobs, reference: str) -> Story:
         raise DataError(
             "E-DAT-016",
             "the data set has no such row",
-            got=reference,
+            got=reference or "nothing",
             allowed="a row's id, or FILE:LINE as the source has it",
             fix="luthier data show FILE",
         )

@@ -83,6 +83,7 @@ class RowsRead:
                     "E-DAT-009",
                     f"{self.num_problems} rows are bad; the first {len(self.problems)} are shown",
                     got=f"{self.num_problems} bad rows, {len(self.rows)} good ones",
+                    allowed="no bad row",
                     fix="luthier data check FILE",
                 )
             )
@@ -113,6 +114,7 @@ def read_rows(reading: Reading, on_row: Callable[[], None] | None = None) -> Row
             "the file holds no rows",
             got=f"{reading.path.stat().st_size} bytes",
             origin=str(reading.path),
+            allowed="one row or more",
             fix=f"write rows to {reading.path.name}, or take it out of the recipe",
         )
     return result

@@ -46,6 +46,7 @@ def open_rows(path: Path) -> Iterator[BinaryIO]:
             "the compressed file is cut off or damaged",
             got=str(error),
             origin=str(path),
+            allowed="a whole gzip or zstd stream",
             fix=f"copy or compress {path.name} again; `gzip -t` or `zstd -t` tells whether it is whole",
         ) from error
 
