@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
-from tests.fixtures.bad_input import STAGES, Desk, check_nothing_lost, check_refusal, check_words
+from tests.fixtures.bad_input import STAGES, Desk, Ended, check_nothing_lost, check_refusal, check_words
 from tests.fixtures.data_rows import make_record, write_jsonl
 
 pytestmark = pytest.mark.fault
@@ -67,3 +74,44 @@ def test_the_fix_of_a_refused_plan_leads_to_a_run(desk: Desk) -> None:
     ended = desk.call("plan", recipe, "--set", f"{key}={value}", "--json")
     assert ended.code == 0, ended.err
     assert [stage["stage"] for stage in ended.answer["stages"]] == list(STAGES[:3])
+
+
+def find_curves(desk: Desk) -> set[Path]:
+    return {path for path in (desk.folder / ".luthier").rglob("metrics.jsonl") if path.stat().st_size}
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
+def test_a_signal_in_the_middle_of_training_saves_says_how_to_go_on_and_going_on_works(
+    desk: Desk, number: signal.Signals, exit_code: int
+) -> None:
+    desk.write_recipe(("rank: 2", "rank: 3"), ("max_steps: 2", "max_steps: 200\n  epochs: 100"), name="new.yaml")
+    before, kept = find_curves(desk), desk.keep()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "luthier", "run", "new.yaml", "--until", "train", "--json"],
+        cwd=desk.folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while process.poll() is None and find_curves(desk) <= before:
+            time.sleep(0.01)
+        process.send_signal(number)
+        out, err = process.communicate()
+    finally:
+        process.kill()
+    ended = Ended(process.returncode, out, err)
+    assert ended.code == exit_code, ended.err
+    assert "Traceback" not in ended.err
+    (problem,) = ended.problems
+    assert problem["code"] in {"E-TRN-003", "E-LIF-005"}
+    assert "same command" in problem["fix"]
+    assert not kept.loses_to(desk.keep())
+    again = desk.call("run", "new.yaml", "--until", "train", "--json")
+    assert again.code == 0, again.err
+    assert "going on from the checkpoint" in again.err
+    assert desk.reuses_everything()

@@ -162,6 +162,10 @@ def list_digests(desk: Desk) -> list[str]:
     return [stage["digest"] for stage in ended.answer["stages"]]
 
 
+def copy_desk(desk: Desk, folder: Path) -> Desk:
+    return Desk(Path(shutil.copytree(desk.folder, folder)))
+
+
 SHARES = [pytest.param(share, marks=() if share == 0 else pytest.mark.slow) for share in range(4)]
 
 
@@ -169,7 +173,7 @@ SHARES = [pytest.param(share, marks=() if share == 0 else pytest.mark.slow) for 
 def test_a_disk_that_fills_at_the_nth_write_of_a_run_loses_nothing(desk: Desk, tmp_path: Path, share: int) -> None:
     """All writes of a whole run, a quarter in each test; by default a quarter of that."""
     desk.write_recipe(("rank: 2", "rank: 3"), ("checkpoints: 1", "checkpoints: 2"), name="new.yaml")
-    whole = Desk(Path(shutil.copytree(desk.folder, tmp_path / "whole")))
+    whole = copy_desk(desk, tmp_path / "whole")
     num_calls, code = run_on_full_disk(whole, None)
     assert code == 0
     assert num_calls > 20
@@ -177,12 +181,14 @@ def test_a_disk_that_fills_at_the_nth_write_of_a_run_loses_nothing(desk: Desk, t
     before = desk.keep()
     moments = range(1 + share, num_calls + 1, 4)
     for fails_at in moments if share else moments[::4]:
-        run_on_full_disk(desk, fails_at)
-        after = desk.keep()
+        failed = copy_desk(desk, tmp_path / f"full-{fails_at}")
+        run_on_full_disk(failed, fails_at)
+        after = failed.keep()
         assert not before.loses_to(after), f"write {fails_at} of {num_calls}"
-        assert desk.reuses_everything()
         assert "run" not in {kind for _, kind, _ in after.records - before.records}
-    assert list_digests(desk) == expected, "with space again it ends the same"
+        assert failed.reuses_everything()
+        assert list_digests(failed) == expected, "with space again it ends the same"
+        shutil.rmtree(failed.folder)
 
 
 def test_a_real_full_disk_is_exit_code_4_and_the_same_command_goes_on_when_there_is_room(tmp_path: Path) -> None:
