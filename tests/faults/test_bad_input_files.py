@@ -10,8 +10,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from tests.faults.test_bad_input_recipes import watch
-from tests.fixtures.bad_input import Desk, check_refusal
+from tests.fixtures.bad_input import Desk, check_refusal, watch
 
 pytestmark = pytest.mark.fault
 GIGABYTE = 1 << 30

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_bad_input_recipes import watch
-from tests.fixtures.bad_input import Desk, check_refusal
+from tests.fixtures.bad_input import Desk, check_refusal, watch
 from tests.fixtures.tiny_models import CHAT_TEMPLATE
 
 pytestmark = pytest.mark.fault

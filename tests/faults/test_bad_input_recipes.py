@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.fixtures.bad_input import GOOD, Desk, Ended, check_nothing_lost, check_refusal, check_words
+from tests.fixtures.bad_input import GOOD, Desk, check_nothing_lost, check_refusal, check_words, watch
 
 pytestmark = pytest.mark.fault
 
@@ -198,16 +198,6 @@ USAGE: dict[str, tuple[list[str], str, tuple[str, ...]]] = {
 def test_a_command_that_cannot_be_understood_is_exit_code_2_with_a_command_that_can(desk: Desk, case: str) -> None:
     words, code, parts = USAGE[case]
     check_refusal(desk, words, codes=[code], parts=parts)
-
-
-def watch(desk: Desk, *words: str, exit_code: int, code: str, **env: str) -> Ended:
-    """Run a process that says at its end what it loaded, and see that it loaded nothing heavy."""
-    ended = desk.spawn(*words, env=env)
-    assert ended.code == exit_code, ended.err
-    assert code in ended.err
-    assert "Traceback" not in ended.err
-    assert ended.err.rstrip().endswith("loaded:"), ended.err
-    return ended
 
 
 @pytest.mark.parametrize("case", ["ten mistakes", "a variable", "an unknown plug-in"])

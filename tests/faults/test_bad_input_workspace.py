@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from luthier.foundation.core.files import REAL, FileSystem
-from tests.faults.test_bad_input_recipes import watch
-from tests.fixtures.bad_input import Desk, check_refusal, check_words
+from tests.fixtures.bad_input import Desk, check_refusal, check_words, watch
 
 pytestmark = pytest.mark.fault
 
@@ -185,6 +184,7 @@ def test_a_disk_that_fills_at_the_nth_write_of_a_run_loses_nothing(desk: Desk, t
         run_on_full_disk(failed, fails_at)
         after = failed.keep()
         assert not before.loses_to(after), f"write {fails_at} of {num_calls}"
+        assert not list(failed.folder.rglob(".tmp-*")), f"write {fails_at} of {num_calls} left half a file"
         assert "run" not in {kind for _, kind, _ in after.records - before.records}
         assert failed.reuses_everything()
         assert list_digests(failed) == expected, "with space again it ends the same"
