@@ -170,7 +170,7 @@ SHARES = [pytest.param(share, marks=() if share == 0 else pytest.mark.slow) for 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_a_disk_that_fills_at_the_nth_write_of_a_run_loses_nothing(desk: Desk, tmp_path: Path, share: int) -> None:
-    """All writes of a whole run, a quarter in each test; by default a quarter of that."""
+    """All writes of a whole run, a quarter in each test; by default an eighth of one."""
     desk.write_recipe(("rank: 2", "rank: 3"), ("checkpoints: 1", "checkpoints: 2"), name="new.yaml")
     whole = copy_desk(desk, tmp_path / "whole")
     num_calls, code = run_on_full_disk(whole, None)
@@ -179,7 +179,7 @@ def test_a_disk_that_fills_at_the_nth_write_of_a_run_loses_nothing(desk: Desk, t
     expected = list_digests(whole)
     before = desk.keep()
     moments = range(1 + share, num_calls + 1, 4)
-    for fails_at in moments if share else moments[::4]:
+    for fails_at in moments if share else moments[::8]:
         failed = copy_desk(desk, tmp_path / f"full-{fails_at}")
         run_on_full_disk(failed, fails_at)
         after = failed.keep()
