@@ -1,12 +1,13 @@
 """Every error code, as a Literal, so that a typo is a type error.
 
 Blocks: REC recipe and command line, DAT data, TXT text and templates, MOD model, PLN plan, TRN train,
-ENG engine and methods, EVA evaluate and measure, STO store, LIF lifecycle, ENV environment.
+ENG engine and methods, EVA evaluate and measure, STO store, LIF lifecycle, ENV environment,
+DEP deploy, SRV server, MON monitor, GOV govern.
 """
 
 from typing import Literal
 
-BLOCKS = ("REC", "DAT", "TXT", "MOD", "PLN", "TRN", "ENG", "EVA", "STO", "LIF", "ENV")
+BLOCKS = ("REC", "DAT", "TXT", "MOD", "PLN", "TRN", "ENG", "EVA", "STO", "LIF", "ENV", "DEP", "SRV", "MON", "GOV")
 
 ErrorCode = Literal[
     "E-REC-001",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from luthier.foundation.core.codes_release_table import RELEASE_EXPLANATIONS
+from luthier.foundation.core.codes_watch_table import WATCH_EXPLANATIONS
+from luthier.foundation.core.explanation import Explanation
 
 if TYPE_CHECKING:
     from luthier.foundation.core.codes import ErrorCode
-
-
-class Explanation(NamedTuple):
-    """One code's page: what happened, why it is refused, what to do."""
-
-    title: str
-    why: str
-    fix: str
-
 
 EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     "E-REC-001": Explanation(
@@ -597,4 +592,6 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "The path holds neither a model folder, nor a PEFT adapter, nor a GGUF file, or the adapter belongs to another base.",
         "Give a folder with config.json or adapter_config.json and safetensors files.",
     ),
+    **RELEASE_EXPLANATIONS,
+    **WATCH_EXPLANATIONS,
 }

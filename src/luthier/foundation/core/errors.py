@@ -209,6 +209,10 @@ class DeployError(LuthierError, RuntimeError):
     """A release step that failed."""
 
 
+class ServeError(LuthierError, RuntimeError):
+    """A request or a server that cannot go on."""
+
+
 class StageFailed(LuthierError, RuntimeError):
     """A stage that met an error it does not know, or broke its contract."""
 
