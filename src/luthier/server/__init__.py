@@ -1,1 +1,1 @@
-"""OpenAI-compatible HTTP and the console. Not built yet."""
+"""OpenAI-compatible HTTP over whatever answers (`schema.serving.ChatRuntime`); read ``app.py`` first."""
