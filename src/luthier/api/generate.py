@@ -97,10 +97,11 @@ def open_files(reference: Reference, workspace: Workspace) -> ModelFiles:
     Raises:
         ModelError: For a folder that is unsafe or damaged, and for GGUF files, which are not run.
     """
+    from luthier.foundation.core.model_files import compute_weights_digest
     from luthier.lifecycle.references import lay_out
     from luthier.stages.evaluate.machine import TunedFiles
     from luthier.stages.evaluate.pairwise import ModelFiles
-    from luthier.stages.model.folder import check_safe, compute_weights_digest
+    from luthier.stages.model.folder import check_safe
 
     if reference.kind == "gguf":
         raise ModelError(

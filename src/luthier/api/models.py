@@ -81,8 +81,9 @@ def check_model(base: str, *, use: str = "commercial", license: str | None = Non
         ModelError: When the folder is unsafe, incomplete or unknown.
         LicenceError: E-MOD-007 or E-MOD-008 when the use is not allowed.
     """
+    from luthier.foundation.core.model_files import compute_weights_digest
     from luthier.foundation.schema.sections import ModelSection
-    from luthier.stages.model.folder import check_safe, compute_weights_digest, read_shape
+    from luthier.stages.model.folder import check_safe, read_shape
     from luthier.stages.model.stage import check_licence, locate_base
 
     folder = locate_base(base, base_folder=Path.cwd(), environment=os.environ)

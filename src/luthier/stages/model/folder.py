@@ -9,29 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from luthier.foundation.core.errors import ModelError
-from luthier.foundation.core.files import MANIFEST_NAME
-from luthier.foundation.core.hashing import sha256_file, sha256_json
+from luthier.foundation.core.model_files import list_model_files
 from luthier.foundation.schema.model import ModelShape
 
 PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".msgpack", ".h5"})
 CODE_SUFFIXES: Final = frozenset({".py", ".pyc", ".so", ".dll", ".dylib", ".sh"})
-IGNORED_NAMES: Final = frozenset({MANIFEST_NAME, ".gitattributes", "README.md", "LICENSE", "origin.json"})
 JSON_LIMIT_BYTES: Final = 64 << 20
 HEADER_LIMIT_BYTES: Final = 100 << 20
 LAYER_NAME: Final = re.compile(r"(?:^|\.)layers\.0\.(?P<rest>.+)\.weight$")
 EXPERT_NAME: Final = re.compile(r"\.experts\.\d+\.")
 SAFE_ATTENTION: Final = frozenset({"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"})
-
-
-def list_model_files(folder: Path) -> list[Path]:
-    """List the files that make the model, sorted by name; notices and our own manifest are left out."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in IGNORED_NAMES)
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def compute_weights_digest(folder: Path) -> str:
-    """Return the digest over names and sha256 of all model files: the model's identity, wherever it lies."""
-    return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in list_model_files(folder)})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from typing import Final
 from luthier.foundation.core.errors import EnvironmentLacks, ModelError, StoreError
 from luthier.foundation.core.files import REAL, FileSystem, find_damage, write_folder_atomic
 from luthier.foundation.core.hashing import sha256_file
+from luthier.foundation.core.model_files import compute_weights_digest
 from luthier.foundation.core.progress import Progress
 from luthier.stages.model.catalogue import CATALOGUE, CatalogueEntry
-from luthier.stages.model.folder import compute_weights_digest
 from luthier.stages.model.gguf_file import convert_gguf
 
 ORIGIN_NAME: Final = "origin.json"

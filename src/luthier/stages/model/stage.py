@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from luthier.foundation.core.errors import LicenceError, ModelError
+from luthier.foundation.core.model_files import compute_weights_digest
 from luthier.foundation.recipe.paths import expand_variables
 from luthier.foundation.schema.model import LicenceVerdict, ModelChoice, ModelIdentity, ModelWitness
 from luthier.foundation.schema.protocols import AnyRecord, Context
@@ -16,7 +17,7 @@ from luthier.instruments.govern.licences import judge_licence
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.instruments.text.tool_templates import choose_tool_template
 from luthier.stages.model.catalogue import CATALOGUE
-from luthier.stages.model.folder import check_safe, compute_weights_digest, read_shape
+from luthier.stages.model.folder import check_safe, read_shape
 from luthier.stages.model.pull import find_cache, get_entry, open_pulled
 
 VERSION: Final = 1

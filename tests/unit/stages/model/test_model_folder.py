@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from luthier.foundation.core.errors import ModelError
-from luthier.stages.model.folder import check_safe, compute_weights_digest, read_shape, read_tensor_shapes
+from luthier.foundation.core.model_files import compute_weights_digest
+from luthier.stages.model.folder import check_safe, read_shape, read_tensor_shapes
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
