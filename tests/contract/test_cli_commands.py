@@ -36,6 +36,7 @@ CONTRACT = {
         "REF",
         *("--data", "--form", "--max-new-tokens", "--output", "--rows", "--seed", "--temperature", "--top-p"),
     ],
+    "govern approve": ["REPORT", "--by", "--override", "--reason"],
     "recipe check": ["RECIPE", "--set"],
     "recipe show": ["RECIPE", "--set"],
     "recipe schema": ["--output"],

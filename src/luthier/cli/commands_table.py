@@ -27,6 +27,7 @@ ROOT: Final[dict[str, CommandRow]] = {
     "evaluate": CommandRow("corridor:evaluate", "Stage 5: compare the tuned model with its base and judge the gates."),
     "compare": CommandRow("models:compare", "Compare two models on the same rows: second minus first, with a verdict."),
     "generate": CommandRow("models:generate", "Answer every row of a file with a model."),
+    "govern": CommandRow("", "Evidence: approvals, the audit log, lineage, cards."),
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
     "list": CommandRow("finding:list_", "List the plug-ins of a family."),
     "explain": CommandRow("finding:explain", "Explain an error code."),
@@ -52,6 +53,11 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
     },
     "runs": {
         "compare": CommandRow("runs:compare", "Show two runs side by side: what differs and what it gave."),
+    },
+    "govern": {
+        "approve": CommandRow(
+            "govern:approve", "Approve a report, or override its verdict; running its recipe again then goes on."
+        ),
     },
     "recipe": {
         "check": CommandRow("recipe:check", "Check a recipe: all mistakes at once, each with its line."),

@@ -16,6 +16,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from luthier.foundation.core.errors import LuthierError
     from luthier.foundation.core.progress import Progress
 
 WIDE: Final = 1000  # columns of a table that goes into a file or a pipe, so that no cell is folded there
@@ -66,6 +67,10 @@ class Face:
             for part in drawn:
                 console.print(part)
         click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+
+    def complain(self, error: LuthierError) -> None:
+        """Say on stderr what went wrong beside a result that is shown all the same."""
+        click.echo("\n\n".join(problem.render() for problem in error.problems), err=True)
 
     def console(self) -> Console:
         """Return stdout as rich sees it; without colour where ``NO_COLOR`` is set or nobody looks."""

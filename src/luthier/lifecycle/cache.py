@@ -2,12 +2,12 @@
 
 Key = sha256 of the canonical JSON of: the stage and its VERSION, the sections that it reads (paths replaced by
 digests, as the stage's ``fingerprint`` says), the VERSION of every plug-in that these name, the digests of its
-inputs, the seed.
+inputs, the seed; for a stage behind a door also who approved what it looks at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ class KeyParts:
     Attributes:
         sections: Each section that the stage reads as JSON, fingerprints applied, by name.
         inputs: Digest of each input by name.
+        approvals: Who approved the record at the door before the stage, and why; None where there is no door.
     """
 
     stage: str
@@ -38,6 +39,7 @@ class KeyParts:
     sections: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
     seed: int
+    approvals: Sequence[Mapping[str, Any]] | None = None
 
 
 def compute_cache_key(parts: KeyParts, *, load: ConfigLoader = load_config) -> str:
@@ -62,6 +64,7 @@ def compute_cache_key(parts: KeyParts, *, load: ConfigLoader = load_config) -> s
             "plugins": versions,
             "inputs": dict(parts.inputs),
             "seed": parts.seed,
+            **({} if parts.approvals is None else {"approvals": list(parts.approvals)}),
         }
     )
 

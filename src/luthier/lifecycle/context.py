@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from luthier.foundation.core.clock import Clock
 from luthier.foundation.core.errors import LuthierError, StageFailed
 from luthier.foundation.core.files import FileSystem
 from luthier.foundation.core.progress import Progress
+from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.protocols import AnyRecord, Blobs
 from luthier.foundation.schema.sections import Recipe
@@ -30,6 +31,7 @@ class StageContext:
         cache_key: Empty while the key is being computed.
         base_folder: Where relative paths of the recipe start.
         caller: Runs a stage that is called.
+        approved: Approvals by the digest of the record that the door before this stage looks at.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class StageContext:
     caller: Caller
     cache_key: str = ""
     own_folder: Path | None = None
+    approved: Mapping[str, tuple[Approval, ...]] = field(default_factory=dict)
 
     @property
     def blobs(self) -> Blobs:
@@ -92,6 +95,22 @@ class StageContext:
             )
         section: Noun = getattr(self.recipe, name)
         return section
+
+    def approvals(self, record_digest: str) -> tuple[Approval, ...]:
+        """Return the approvals of the record that the door before this stage looked at, as its cache key saw them.
+
+        Raises:
+            LuthierError: E-LIF-004 for another record, since the cache key would not know of it.
+        """
+        if record_digest not in self.approved:
+            raise StageFailed(
+                "E-LIF-004",
+                f"the stage {self.stage} asks for approvals that its cache key does not see",
+                got=record_digest,
+                allowed=", ".join(self.approved) or "none: there is no door before it",
+                fix=f"set gated_by of {self.stage} in luthier.lifecycle.stages_table",
+            )
+        return self.approved[record_digest]
 
     def audit(self, action: str, **facts: Any) -> None:  # noqa: ANN401  JSON facts
         """Record that something happened."""

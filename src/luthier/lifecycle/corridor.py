@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from luthier.foundation.core.errors import PolicyDenied
 from luthier.foundation.core.progress import Progress
 from luthier.foundation.recipe.resolve import ResolvedRecipe
 from luthier.foundation.registry import load_config
+from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.protocols import Waiting
 from luthier.foundation.store.workspace import Workspace
+from luthier.lifecycle.approval import check_door, find_author
 from luthier.lifecycle.boundary import interruptible
 from luthier.lifecycle.cache import ConfigLoader
 from luthier.lifecycle.execution import Corridor, Execution
@@ -27,7 +30,8 @@ def run_recipe(
 ) -> CorridorResult:
     """Run a recipe's stages in order: what is there is reused, what was broken off goes on.
 
-    A Report that says FAIL or INCONCLUSIVE is stored like any other; the caller decides by ``result.verdict``.
+    A Report that says FAIL or INCONCLUSIVE is stored like any other, and the corridor ends before the stage that it
+    guards: ``result.denied`` says why, and how it is overridden.
 
     Args:
         resolved: The recipe, already checked as a whole.
@@ -49,18 +53,42 @@ def run_recipe(
     unbuilt = [spec.name for spec in stages if not spec.is_built]
     if until is None and unbuilt:
         progress.say(f"this version ends at {chosen[-1].name}: {' and '.join(unbuilt)} are not built yet")
-    corridor = Corridor(resolved, workspace, progress, stages, load)
+    corridor = Corridor(resolved, workspace, progress, stages, load, find_author())
     results: dict[str, StageResult] = {}
     with interruptible("the corridor between two stages"):
         for spec in chosen:
+            door = _look_at_door(corridor, spec, results)
+            if isinstance(door, PolicyDenied):
+                return CorridorResult(tuple(results.values()), denied=door)
+            if isinstance(door, Waiting):
+                return CorridorResult(tuple(results.values()), waiting=door)
             outcome = Execution(
                 corridor,
                 spec,
                 section=getattr(resolved.recipe, spec.name),
                 inputs={name: results[name].record for name in spec.inputs},
                 digests={name: results[name].digest for name in spec.inputs},
+                approved=door,
             ).run()
             if isinstance(outcome, Waiting):
                 return CorridorResult(tuple(results.values()), waiting=outcome)
             results[spec.name] = outcome
     return CorridorResult(tuple(results.values()))
+
+
+def _look_at_door(
+    corridor: Corridor, spec: StageSpec, results: Mapping[str, StageResult]
+) -> PolicyDenied | Waiting | dict[str, tuple[Approval, ...]]:
+    """Return what closes the door before a stage, or the approvals that opened it, by the Report's digest."""
+    if not spec.gated_by:
+        return {}
+    workspace, found = corridor.workspace, results[spec.gated_by]
+    approvals = workspace.approvals.of(found.digest)
+    needed = corridor.resolved.recipe.govern.approvals
+    closed = check_door(found.record, found.digest, approvals, stage=spec.name, needed=needed)
+    if closed is None:
+        return {found.digest: approvals}
+    action = "gate.denied" if isinstance(closed, PolicyDenied) else "gate.waiting"
+    facts = {"stage": spec.name, "record": found.digest, "verdict": found.record.identity.verdict}
+    workspace.audit.append(action, {**facts, "author": corridor.author})
+    return closed

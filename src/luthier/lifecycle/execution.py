@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple
 from luthier.foundation.core.errors import StageFailed, StoreError
 from luthier.foundation.core.progress import Progress
 from luthier.foundation.recipe.resolve import ResolvedRecipe
+from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.noun import Noun, Record
 from luthier.foundation.schema.protocols import AnyRecord, StageModule, Waiting
 from luthier.foundation.store.executions import State
 from luthier.foundation.store.locks import Holder, Lock
 from luthier.foundation.store.workspace import Workspace
+from luthier.lifecycle.approval import STARTED
 from luthier.lifecycle.boundary import CallWaits, guard_stage
 from luthier.lifecycle.cache import ConfigLoader, KeyParts, apply_fingerprint, compute_cache_key
 from luthier.lifecycle.context import StageContext
@@ -38,6 +40,7 @@ class Corridor:
     progress: Progress
     stages: Sequence[StageSpec]
     load_config: ConfigLoader
+    author: str
 
 
 class Made(NamedTuple):
@@ -58,6 +61,7 @@ class Execution:
     Attributes:
         inputs: Records by stage name.
         digests: The inputs' names in the store.
+        approved: Approvals by the digest of the record that the door before this stage looked at.
         stack: Keys of the executions that called this one, outermost first.
         key: The cache key, once it is known.
         called: Records that this one called for, by the name they get as parents.
@@ -68,6 +72,7 @@ class Execution:
     section: Noun
     inputs: Mapping[str, AnyRecord]
     digests: Mapping[str, str]
+    approved: Mapping[str, tuple[Approval, ...]] = field(default_factory=dict)
     stack: tuple[str, ...] = ()
     key: str = ""
     called: dict[str, str] = field(default_factory=dict)
@@ -110,12 +115,23 @@ class Execution:
             reads=tuple(getattr(module, "READS", ())),
             needs=tuple(getattr(module, "NEEDS", ())),
             caller=self._call,
+            approved=self.approved if spec is self.spec else {},
         )
 
     def _compute_key(self, module: StageModule, context: StageContext) -> str:
         sections = {name: self._fingerprint(name, context.section(name)) for name in context.reads}
         sections[self.spec.name] = self._fingerprint(self.spec.name, self.section)
-        parts = KeyParts(self.spec.name, module.VERSION, sections, self.digests, context.seed)
+        approvals = [
+            approval.model_dump(mode="json", exclude={"time"}) for given in self.approved.values() for approval in given
+        ]
+        parts = KeyParts(
+            self.spec.name,
+            module.VERSION,
+            sections,
+            self.digests,
+            context.seed,
+            approvals=approvals if self.spec.gated_by else None,
+        )
         return compute_cache_key(parts, load=self.corridor.load_config)
 
     def _fingerprint(self, name: str, section: Noun) -> dict[str, Any]:
@@ -167,7 +183,7 @@ class Execution:
     def _make(self, module: StageModule, context: StageContext, lock: Lock) -> Outcome:
         workspace, spec = self.corridor.workspace, self.spec
         workspace.executions.start(self.key, spec.name)
-        context.audit("stage.started", inputs=dict(self.digests))
+        context.audit(STARTED, inputs=dict(self.digests), author=self.corridor.author)
         if spec.folder == RUNS:
             write_papers(context.folder, self.corridor.resolved, fs=workspace.fs)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.foundation.core.errors import PolicyDenied
 from luthier.foundation.schema.protocols import AnyRecord, Waiting
 from luthier.foundation.schema.report import Report, Verdict
 from luthier.foundation.schema.run import Run
@@ -51,10 +52,12 @@ class CorridorResult:
 
     Attributes:
         waiting: What the last stage waits for; None where the corridor reached its end.
+        denied: Why the door after evaluate stayed closed; None where it did not.
     """
 
     stages: tuple[StageResult, ...]
     waiting: Waiting | None = None
+    denied: PolicyDenied | None = None
 
     def find(self, stage: str) -> StageResult | None:
         """Return a stage's outcome, or None where it was not reached."""
@@ -70,6 +73,12 @@ class CorridorResult:
     def verdict(self) -> Verdict | None:
         """PASS, FAIL or INCONCLUSIVE, where evaluate was reached. The faces turn it into an exit code."""
         return self.report.identity.verdict if self.report else None
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether a gate has the last word: the door stayed closed, or the corridor was to end at a failed verdict."""
+        ends_at_verdict = bool(self.stages) and self.stages[-1].stage == "evaluate"
+        return self.denied is not None or (ends_at_verdict and self.waiting is None and self.verdict != "PASS")
 
     @property
     def run_id(self) -> str | None:
@@ -89,6 +98,8 @@ class CorridorResult:
             shown["gain"] = gains[0].model_dump(mode="json") if gains else None
             shown["gates"] = [gate.model_dump(mode="json") for gate in identity.gates]
             shown |= {"verdict": identity.verdict, "report": self.report.digest}
+        if self.denied:
+            shown["denied"] = self.denied.to_dict()["error"]
         if self.waiting:
             shown["waiting"] = self.waiting.model_dump(mode="json")
         return shown

@@ -29,6 +29,7 @@ class StageSpec:
         record_class: What it hands over; None where it is not built yet.
         folder: Where its working folder lies below ``.luthier``.
         failure: The error that its unexpected failures become.
+        gated_by: The input whose verdict and approvals open the door before it; empty where there is none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class StageSpec:
     record_class: type[Record[Any, Any]] | None = None
     folder: str = "work"
     failure: type[LuthierError] = StageFailed
+    gated_by: str = ""
 
     @property
     def is_built(self) -> bool:
@@ -54,7 +56,13 @@ STAGES: Final = (
     StageSpec("plan", _loader("plan"), ("data", "model"), Plan),
     StageSpec("train", _loader("train"), ("data", "model", "plan"), Run, folder="runs", failure=TrainError),
     StageSpec("evaluate", _loader("evaluate"), ("data", "model", "plan", "train"), Report, failure=EvalError),
-    StageSpec("deploy", _loader("deploy"), ("data", "model", "plan", "train", "evaluate"), failure=DeployError),
+    StageSpec(
+        "deploy",
+        _loader("deploy"),
+        ("data", "model", "plan", "train", "evaluate"),
+        failure=DeployError,
+        gated_by="evaluate",
+    ),
     StageSpec("monitor", _loader("monitor"), ("deploy",)),
 )
 

@@ -59,6 +59,8 @@ def _run(face: Face, recipe: str, until: str | None, overrides: tuple[str, ...])
 
     result = run_recipe(recipe, until=until, overrides=overrides, workspace=face.workspace, progress=face.progress())
     face.show(to_json(result), *draw(result))
+    if result.denied is not None:
+        face.complain(result.denied)
     return find_exit_code(result)
 
 
@@ -66,7 +68,7 @@ def find_exit_code(result: CorridorResult) -> int:
     """Return 5 where a stage waits, 3 where a gate failed or is inconclusive, else 0."""
     if result.waiting is not None:
         return WAITING
-    return 0 if result.verdict in {None, "PASS"} else DENIED
+    return DENIED if result.is_denied else 0
 
 
 def to_json(result: CorridorResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from luthier.foundation.core.clock import Clock
 from luthier.foundation.core.files import FileSystem
 from luthier.foundation.core.progress import Progress
+from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.rows import Row
 
@@ -108,6 +109,14 @@ class Context(Protocol):
         """Return another section that the stage's module declares in ``READS``; it is part of the cache key.
 
         The plan reads ``train`` and the model stage reads ``govern``; a section not declared is refused.
+        """
+        ...
+
+    def approvals(self, record_digest: str) -> tuple[Approval, ...]:
+        """Return the approvals and overrides of a record, oldest first; they are part of the cache key.
+
+        Only a stage with a door before it may ask, and only about the record that the door looks at: deploy about
+        the Report (``gated_by`` in ``lifecycle.stages_table``).
         """
         ...
 

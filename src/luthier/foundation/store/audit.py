@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from luthier.foundation.core.clock import Clock
 from luthier.foundation.core.hashing import canonical_json, parse_canonical_json, sha256_json
@@ -37,20 +37,27 @@ class AuditLog:
     def append(self, action: str, facts: Mapping[str, Any]) -> AuditEntry:
         """Add one entry; the writing transaction orders rivals, so the chain never forks."""
         with self._database.write() as connection:
-            statement = select(tables.audit.c.seq, tables.audit.c.hash).order_by(tables.audit.c.seq.desc()).limit(1)
-            last = connection.execute(statement).one_or_none()
-            seq, prev = (last.seq + 1, last.hash) if last else (1, GENESIS)
-            time = self._clock.now().isoformat(timespec="microseconds")
-            entry = AuditEntry(seq, time, action, dict(facts), prev, _hash(seq, time, action, dict(facts), prev))
-            connection.execute(
-                tables.audit.insert().values(**{**entry._asdict(), "facts": canonical_json(entry.facts).decode()})
-            )
+            return self.append_within(connection, action, facts)
+
+    def append_within(self, connection: Connection, action: str, facts: Mapping[str, Any]) -> AuditEntry:
+        """Add one entry in a transaction that is open for writing, so that it stands or falls with what it tells."""
+        statement = select(tables.audit.c.seq, tables.audit.c.hash).order_by(tables.audit.c.seq.desc()).limit(1)
+        last = connection.execute(statement).one_or_none()
+        seq, prev = (last.seq + 1, last.hash) if last else (1, GENESIS)
+        time = self._clock.now().isoformat(timespec="microseconds")
+        entry = AuditEntry(seq, time, action, dict(facts), prev, _hash(seq, time, action, dict(facts), prev))
+        connection.execute(
+            tables.audit.insert().values(**{**entry._asdict(), "facts": canonical_json(entry.facts).decode()})
+        )
         return entry
 
-    def entries(self) -> list[AuditEntry]:
-        """List all entries in order."""
+    def entries(self, *, action: str | None = None) -> list[AuditEntry]:
+        """List all entries in order, or those of one action."""
+        statement = select(tables.audit).order_by(tables.audit.c.seq)
+        if action is not None:
+            statement = statement.where(tables.audit.c.action == action)
         with self._database.read() as connection:
-            rows = connection.execute(select(tables.audit).order_by(tables.audit.c.seq)).all()
+            rows = connection.execute(statement).all()
         return [
             AuditEntry(row.seq, row.time, row.action, parse_canonical_json(row.facts), row.prev, row.hash)
             for row in rows

@@ -27,7 +27,13 @@ WAL_TRIES: Final = 50
 WAL_PAUSE_SECONDS: Final = 0.02
 VERSION_KEY: Final = "workspace_version"
 
-UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {}
+
+def _add_approvals_and_feedback(connection: Connection) -> None:
+    """Version 2. Whoever changes one of these tables writes its form of version 2 out here first."""
+    tables.metadata.create_all(connection, tables=[tables.approvals, tables.feedback])
+
+
+UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {1: _add_approvals_and_feedback}
 """From the version of the key to the next one. To change a table: raise ``WORKSPACE_VERSION``, add a row here."""
 
 _FULL: Final = {sqlite3.SQLITE_FULL}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Select, select
@@ -54,6 +55,12 @@ class Executions:
         if stage is not None:
             statement = statement.where(tables.executions.c.stage == stage)
         return self._select(statement.order_by(tables.executions.c.started.desc()))
+
+    def find_makers(self, digests: Collection[str]) -> list[str]:
+        """List the keys of all executions that made one of these records."""
+        statement = select(tables.executions.c.cache_key).where(tables.executions.c.record.in_(digests))
+        with self._database.read() as connection:
+            return list(connection.execute(statement).scalars())
 
     def start(self, cache_key: str, stage: str) -> None:
         """Mark a key as running; an unfinished try of it is taken up and keeps its time of start."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
 
-WORKSPACE_VERSION: Final = 1
+WORKSPACE_VERSION: Final = 2
 
 metadata: Final = MetaData()
 
@@ -76,4 +76,35 @@ audit: Final = Table(
     Column("facts", Text, nullable=False),
     Column("prev", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+approvals: Final = Table(
+    "approvals",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("record", String(64), nullable=False),
+    Column("approver", String(256), nullable=False),
+    Column("approver_key", String(1024), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("is_override", Integer, nullable=False),
+    Column("time", String(32), nullable=False),
+    Index("approvals_once", "record", "approver_key", "is_override", unique=True),
+)
+
+feedback: Final = Table(
+    "feedback",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("time", String(32), nullable=False),
+    Column("response_id", String(128), nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("rating", String(16)),
+    Column("payload", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reviewed_by", String(256)),
+    Column("reviewed_at", String(32)),
+    Index("feedback_by_state", "state", "time"),
+    Index("feedback_by_response", "response_id"),
 )

@@ -8,10 +8,12 @@ from typing import Final, Self
 
 from luthier.foundation.core.clock import Clock, SystemClock
 from luthier.foundation.core.files import REAL, FileSystem
+from luthier.foundation.store.approvals import Approvals
 from luthier.foundation.store.audit import AuditLog
 from luthier.foundation.store.blobs import FolderBlobs
 from luthier.foundation.store.database import Database
 from luthier.foundation.store.executions import Executions
+from luthier.foundation.store.feedback import FeedbackStore
 from luthier.foundation.store.locks import Locks, Pace
 from luthier.foundation.store.records import RecordStore
 from luthier.foundation.store.sweep import Sweeper, Swept
@@ -30,7 +32,7 @@ def find_workspace(start: Path) -> Path:
 
 
 class Workspace:
-    """Records, blobs, executions, locks and audit of one folder. ``.luthier`` appears at the first write.
+    """Records, blobs, executions, locks, approvals, feedback and audit of one folder. ``.luthier`` appears at the first write.
 
     Attributes:
         root: The folder that holds ``.luthier``.
@@ -53,6 +55,8 @@ class Workspace:
         self.executions = Executions(database, clock)
         self.locks = Locks(database, clock, pace=pace)
         self.audit = AuditLog(database, clock)
+        self.approvals = Approvals(database, clock, self.audit)
+        self.feedback = FeedbackStore(database, self.audit, clock)
 
     @classmethod
     def open(
