@@ -132,4 +132,11 @@ ErrorCode = Literal[
     "E-GOV-002",
     "E-GOV-003",
     "E-GOV-004",
+    "E-MON-020",
+    "E-MON-021",
+    "E-MON-022",
+    "E-MON-023",
+    "E-MON-024",
+    "E-MON-025",
+    "E-MON-026",
 ]

@@ -30,4 +30,39 @@ WATCH_EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "What is approved is a verdict with its numbers, which a report holds; data, plans and runs hold none.",
         "Give the digest of a report; the message lists those that came from what you named.",
     ),
+    "E-MON-020": Explanation(
+        "Feedback not understood",
+        "Feedback becomes training rows, so what is unclear, contradictory or boundless is refused and not guessed.",
+        "Send the fields that the message allows: a rating, or a correction, or a preferred answer.",
+    ),
+    "E-MON-021": Explanation(
+        "Unknown response",
+        "Feedback names the answer that it is about by its id, so that it can be traced to the release that gave it.",
+        "Send the `id` of the completion; the traffic log forgets the oldest ones when it is full.",
+    ),
+    "E-MON-022": Explanation(
+        "Content not kept",
+        "What was said is kept only where it was asked for, and a correction without its conversation teaches nothing.",
+        "Send the conversation along as `messages`, or serve with `--keep-content`.",
+    ),
+    "E-MON-023": Explanation(
+        "Unknown feedback",
+        "No feedback of this workspace has the id; nothing was reviewed.",
+        "Copy ids from `luthier feedback list`.",
+    ),
+    "E-MON-024": Explanation(
+        "Review without a decision",
+        "A review is kept with the name of who made it; it accepts or it rejects.",
+        "Give `--accept` or `--reject` with ids, and `--by NAME`.",
+    ),
+    "E-MON-025": Explanation(
+        "Nothing to learn from",
+        "The next run would learn what the last one did: no accepted feedback fits the release's objective.",
+        "Review feedback with `luthier feedback review`; sft learns from corrections, dpo from preferences.",
+    ),
+    "E-MON-026": Explanation(
+        "Release cannot be retuned",
+        "The next recipe is made from the release's own, with the same sources byte for byte.",
+        "Put the file that the message names back, or write a recipe by hand.",
+    ),
 }

@@ -32,7 +32,9 @@ def find_workspace(start: Path) -> Path:
 
 
 class Workspace:
-    """Records, blobs, executions, locks, approvals, feedback and audit of one folder. ``.luthier`` appears at the first write.
+    """Records, blobs, executions, locks, approvals, feedback and audit of one folder.
+
+    ``.luthier`` appears at the first write.
 
     Attributes:
         root: The folder that holds ``.luthier``.
