@@ -22,6 +22,7 @@ from luthier.instruments.engine.load import LoadedModel
 
 ATTENTION_NAME: Final = "luthier_decode"
 CACHE_KEY: Final = "luthier_decode"
+_FLASH: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 @dataclass(eq=False)
@@ -41,7 +42,7 @@ class DecodeCache:
     prefix: DecodeCache | None = None
     num_filled: int = 0
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _masks: dict[int | None, tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
+    _biases: dict[int | None, tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
 
     @classmethod
     def empty(
@@ -70,7 +71,7 @@ class DecodeCache:
     def begin(self, positions_BQ: Tensor) -> None:
         """Announce a pass over new tokens; position -1 is padding."""
         self.positions_BS[:, self.num_filled : self.num_filled + positions_BQ.shape[1]] = positions_BQ
-        self._masks.clear()
+        self._biases.clear()
 
     def end(self, num_tokens: int) -> None:
         """Count a pass's tokens as filled."""
@@ -88,11 +89,16 @@ class DecodeCache:
                 new[:, :, :filled] = old[rows_B, :, :filled]
             self.layers[layer] = (kept[0], kept[1])
 
-    def masks(self, num_queries: int, window: int | None) -> tuple[Tensor | None, Tensor | None]:
-        """Return which shared and own slots each query may see, (B, 1, Q, slots); None where it sees all."""
-        if window not in self._masks:
-            self._masks[window] = (self._shared_mask(num_queries, window), self._own_mask(num_queries, window))
-        return self._masks[window]
+    def biases(self, query_BHQK: Tensor, window: int | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return what hides shared and own slots from each query, (B, 1, Q, slots); None where it sees all.
+
+        All layers of a pass that see equally far share one pair.
+        """
+        if window not in self._biases:
+            num_queries, dtype = query_BHQK.shape[2], query_BHQK.dtype
+            shared, own = self._shared_mask(num_queries, window), self._own_mask(num_queries, window)
+            self._biases[window] = (hide(shared, dtype), hide(own, dtype))
+        return self._biases[window]
 
     def _shared_mask(self, num_queries: int, window: int | None) -> Tensor | None:
         end = self.num_filled + num_queries
@@ -118,7 +124,7 @@ def attend_cached(
     query_BHQK: Tensor,
     own: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
-    masks: tuple[Tensor | None, Tensor | None],
+    biases: tuple[Tensor | None, Tensor | None],
     *,
     scaling: float,
 ) -> Tensor:
@@ -128,7 +134,7 @@ def attend_cached(
         query_BHQK: Queries.
         own: Keys and values of each row's own slots, (B, G, S, K).
         shared: Keys and values of the beginning, (1, G, P, K), or None.
-        masks: Which shared and own slots are seen; None sees all.
+        biases: What is added to the scores of shared and own slots, see :func:`hide`; None sees all.
         scaling: Factor on the dot products.
 
     Returns:
@@ -138,38 +144,55 @@ def attend_cached(
         See the module; H is a multiple of G, and head h reads key-value head h // (H / G).
     """
     num_rows, num_heads, num_queries, width = query_BHQK.shape
-    keys_BGSK, values_BGSK = own
-    num_groups = keys_BGSK.shape[1]
-    grouped = (num_rows, num_groups, num_heads // num_groups * num_queries, width)
-    query_BGXK = query_BHQK.reshape(grouped) * scaling
-    scores_BHQS = (query_BGXK @ keys_BGSK.transpose(2, 3)).view(num_rows, num_heads, num_queries, -1)
-    scores_BHQS = _hide(scores_BHQS, masks[1])
+    own_BHQK, own_lse_BHQ = _attend(query_BHQK, *own, biases[1], scaling)
     if shared is None:
-        weights_BHQS = _softmax(scores_BHQS).to(values_BGSK.dtype)
-        output_BGXK = weights_BHQS.view(*grouped[:3], -1) @ values_BGSK
-        return output_BGXK.reshape(num_rows, num_heads, num_queries, -1).transpose(1, 2)
-    shared_keys_GPK, shared_values_GPK = shared[0][0], shared[1][0]
-    query_GXK = query_BGXK.transpose(0, 1).reshape(num_groups, -1, width)
-    scores_GXP = query_GXK @ shared_keys_GPK.transpose(1, 2)
-    scores_BHQP = scores_GXP.view(num_groups, num_rows, -1, num_queries, scores_GXP.shape[-1]).transpose(0, 1)
-    scores_BHQP = _hide(scores_BHQP.reshape(num_rows, num_heads, num_queries, -1), masks[0])
-    weights = _softmax(torch.cat([scores_BHQP, scores_BHQS], dim=-1))
-    num_shared = scores_BHQP.shape[-1]
-    weights_BHQP, weights_BHQS = weights.to(values_BGSK.dtype).split([num_shared, scores_BHQS.shape[-1]], dim=-1)
-    own_BGXK = weights_BHQS.reshape(*grouped[:3], -1) @ values_BGSK
-    weights_GXP = weights_BHQP.reshape(*grouped[:3], -1).transpose(0, 1).reshape(num_groups, -1, num_shared)
-    from_shared = (weights_GXP @ shared_values_GPK).view(num_groups, num_rows, grouped[2], -1).transpose(0, 1)
-    both_BGXK: Tensor = own_BGXK + from_shared
-    return both_BGXK.reshape(num_rows, num_heads, num_queries, -1).transpose(1, 2)
+        return own_BHQK.transpose(1, 2)
+    query_1HXK = query_BHQK.transpose(0, 1).reshape(1, num_heads, -1, width)
+    bias_11XP = None if biases[0] is None else biases[0].reshape(1, 1, num_rows * num_queries, -1)
+    flat_1HXK, flat_lse_1HX = _attend(query_1HXK, *shared, bias_11XP, scaling)
+    shared_BHQK = flat_1HXK.view(num_heads, num_rows, num_queries, -1).transpose(0, 1)
+    shared_lse_BHQ = flat_lse_1HX.view(num_heads, num_rows, num_queries).transpose(0, 1)
+    share_BHQ1 = torch.sigmoid(shared_lse_BHQ - own_lse_BHQ).to(own_BHQK.dtype).unsqueeze(-1)
+    return torch.lerp(own_BHQK, shared_BHQK, share_BHQ1).transpose(1, 2)
 
 
-def _softmax(scores: Tensor) -> Tensor:
-    dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    return torch.softmax(scores, dim=-1, dtype=dtype)
+def hide(seen: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return what is added to scores so that a softmax leaves out what is not seen; None where all is.
+
+    It is finite: a query that sees nothing, which is padding, must not put NaN into the cache.
+    """
+    if seen is None:
+        return None
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min / 2)
 
 
-def _hide(scores: Tensor, mask: Tensor | None) -> Tensor:
-    return scores if mask is None else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+def _attend(
+    query_BHQK: Tensor, key_BGSK: Tensor, value_BGSK: Tensor, bias_B1QS: Tensor | None, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Return outputs (B, H, Q, K) and each query's log-sum-exp (B, H, Q)."""
+    num_rows, num_heads, num_queries, width = query_BHQK.shape
+    num_groups = key_BGSK.shape[1]
+    if num_queries == 1 or bias_B1QS is None:  # heads that read one key stand beside each other as its queries
+        query_BHQK = query_BHQK.reshape(num_rows, num_groups, -1, width)
+    if query_BHQK.device.type == "cpu" and width == value_BGSK.shape[-1]:
+        output, lse = _FLASH(query_BHQK, key_BGSK, value_BGSK, 0.0, False, attn_mask=bias_B1QS, scale=scaling)
+    else:
+        output, lse = _attend_plainly(query_BHQK, key_BGSK, value_BGSK, bias_B1QS, scaling)
+    return output.reshape(num_rows, num_heads, num_queries, -1), lse.reshape(num_rows, num_heads, num_queries)
+
+
+def _attend_plainly(
+    query_BHQK: Tensor, key_BGSK: Tensor, value_BGSK: Tensor, bias_B1QS: Tensor | None, scaling: float
+) -> tuple[Tensor, Tensor]:
+    num_repeats = query_BHQK.shape[1] // key_BGSK.shape[1]
+    key_BHSK, value_BHSK = (t.repeat_interleave(num_repeats, dim=1) for t in (key_BGSK, value_BGSK))
+    dtype = torch.float64 if query_BHQK.dtype == torch.float64 else torch.float32
+    scores_BHQS = (query_BHQK * scaling @ key_BHSK.transpose(2, 3)).to(dtype)
+    if bias_B1QS is not None:
+        scores_BHQS = scores_BHQS + bias_B1QS
+    lse_BHQ = scores_BHQS.logsumexp(dim=-1)
+    weights_BHQS = (scores_BHQS - lse_BHQ.unsqueeze(-1)).exp().to(value_BGSK.dtype)
+    return weights_BHQS @ value_BHSK, lse_BHQ
 
 
 def _cached_attention(  # noqa: PLR0913  transformers' signature
@@ -191,9 +214,9 @@ def _cached_attention(  # noqa: PLR0913  transformers' signature
     if cache.prefix is not None:
         keys_1GPK, values_1GPK = cache.prefix.layers[layer]
         shared = (keys_1GPK[:, :, : cache.num_shared], values_1GPK[:, :, : cache.num_shared])
-    masks = cache.masks(query.shape[2], sliding_window)
+    biases = cache.biases(query, sliding_window)
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return attend_cached(query, own, shared, masks, scaling=factor), None
+    return attend_cached(query, own, shared, biases, scaling=factor), None
 
 
 @contextmanager
