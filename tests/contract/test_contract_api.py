@@ -33,6 +33,7 @@ FUNCTIONS = {
     "generate.locate_base": "base",
     "generate.open_files": "reference, workspace",
     "generate.read_conversations": "path, *, form=",
+    "govern.approve": "folder, report, *, by, reason, is_override=",
     "models.check_model": "base, *, use=, license=",
     "models.list_models": "*, environment=",
     "models.pull_model": "name, *, progress=, environment=",
@@ -130,7 +131,7 @@ def test_every_error_that_a_docstring_promises_is_a_code_or_a_class_that_exists(
 
 
 def test_a_corridors_result_is_read_by_these_names() -> None:
-    assert [field.name for field in dataclasses.fields(CorridorResult)] == ["stages", "waiting"]
+    assert [field.name for field in dataclasses.fields(CorridorResult)] == ["stages", "waiting", "denied"]
     assert [field.name for field in dataclasses.fields(StageResult)] == [
         *("stage", "reused", "seconds", "digest", "evidence", "record", "cache_key")
     ]
