@@ -40,6 +40,11 @@ class FileSystem:
             stream.flush()
             os.fsync(stream.fileno())
 
+    def append(self, path: Path, data: bytes) -> None:
+        """Add bytes to a file's end, without waiting for the disk."""
+        with path.open("ab") as stream:
+            stream.write(data)
+
     def sync_file(self, path: Path) -> None:
         """Wait until the disk has a file that somebody else wrote."""
         with path.open("rb") as stream:

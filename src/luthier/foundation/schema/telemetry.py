@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.rows import Message
 from luthier.foundation.schema.serving import FinishReason
@@ -15,6 +17,7 @@ class RequestContent(Noun):
 
     messages: tuple[Message, ...] = ()
     answers: tuple[str, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 class RequestFacts(Noun):
@@ -50,3 +53,22 @@ class RequestFacts(Noun):
     mean_logprob: float | None = None
     is_streaming: bool = False
     content: RequestContent | None = None
+
+
+class KnownResponse(Noun):
+    """A response that feedback may name.
+
+    Attributes:
+        has_content: Whether the traffic log holds what was said.
+        messages: What was asked, redacted, as plain JSON; empty where content is not kept.
+        answers: What was answered, redacted; empty where content is not kept.
+        tools: The tool schemas that came with the question, redacted; empty where content is not kept.
+    """
+
+    response_id: str
+    model: str
+    release: str
+    has_content: bool = False
+    messages: tuple[dict[str, Any], ...] = ()
+    answers: tuple[str, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
