@@ -27,6 +27,7 @@ ROOT: Final[dict[str, CommandRow]] = {
     "evaluate": CommandRow("corridor:evaluate", "Stage 5: compare the tuned model with its base and judge the gates."),
     "compare": CommandRow("models:compare", "Compare two models on the same rows: second minus first, with a verdict."),
     "generate": CommandRow("models:generate", "Answer every row of a file with a model."),
+    "feedback": CommandRow("", "Stage 7: what people say of answers, and its review."),
     "govern": CommandRow("", "Evidence: approvals, the audit log, lineage, cards."),
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
     "list": CommandRow("finding:list_", "List the plug-ins of a family."),
@@ -57,6 +58,13 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
     "govern": {
         "approve": CommandRow(
             "govern:approve", "Approve a report, or override its verdict; running its recipe again then goes on."
+        ),
+    },
+    "feedback": {
+        "add": CommandRow("feedback:add", "Add feedback on an answer that was served here, or a file of it."),
+        "list": CommandRow("feedback:list_", "List feedback in the order in which it came."),
+        "review": CommandRow(
+            "feedback:review", "Accept or reject feedback: what is accepted, the next run may learn from."
         ),
     },
     "recipe": {

@@ -1,0 +1,53 @@
+"""Accepted feedback as rows that stage 1 reads: corrections as conversations, preferences as pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from luthier.foundation.core.hashing import sha256_json
+from luthier.foundation.schema.feedback import Feedback, FeedbackKind
+
+KIND_OF_OBJECTIVE: Final[dict[str, FeedbackKind]] = {"sft": "correction", "dpo": "preference"}
+"""What an objective can learn from."""
+
+
+def to_rows(pieces: Iterable[Feedback], kind: FeedbackKind) -> list[dict[str, Any]]:
+    """Write accepted feedback of one kind as rows.
+
+    Of several pieces on one response, the newest of the kind counts: it was written knowing the others.
+
+    Args:
+        pieces: Feedback in the order in which it came.
+        kind: ``correction`` gives rows of form ``messages``, ``preference`` rows of form ``preference``.
+    """
+    newest = {piece.response_id: piece for piece in pieces if piece.state == "accepted" and piece.kind == kind}
+    write = _to_conversation if kind == "correction" else _to_pair
+    return [write(piece) for piece in newest.values()]
+
+
+def _to_conversation(piece: Feedback) -> dict[str, Any]:
+    answer = {"role": "assistant", "content": piece.payload.correction}
+    history = [{**message, **_untrained(message)} for message in piece.payload.messages]
+    return {**_describe(piece), "messages": [*history, answer]}
+
+
+def _to_pair(piece: Feedback) -> dict[str, Any]:
+    payload = piece.payload
+    return {
+        **_describe(piece),
+        "prompt": list(payload.messages),
+        "chosen": [{"role": "assistant", "content": payload.preferred}],
+        "rejected": [{"role": "assistant", "content": payload.rejected}],
+    }
+
+
+def _untrained(message: dict[str, Any]) -> dict[str, int]:
+    """Keep earlier answers from being trained: nobody reviewed them."""
+    return {"weight": 0} if message["role"] == "assistant" else {}
+
+
+def _describe(piece: Feedback) -> dict[str, Any]:
+    """Return what ties a row to its feedback; pieces on one conversation never straddle a split."""
+    described: dict[str, Any] = {"id": piece.id, "group": f"feedback-{sha256_json(list(piece.payload.messages))[:16]}"}
+    return described | {"tools": list(piece.payload.tools)} if piece.payload.tools else described
