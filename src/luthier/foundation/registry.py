@@ -116,7 +116,12 @@ TABLES: Final[dict[str, Table]] = dict(
             **_built_in(f"{_STAGES}.evaluate.suites", "task"),
             **_built_in(f"{_STAGES}.evaluate.suites", "forgetting", source="arXiv:2405.09673"),
         ),
-        _table("exporters", "exporter", f"{_STAGES}.deploy.exporters"),
+        _table(
+            "exporters",
+            "exporter",
+            f"{_STAGES}.deploy.exporters",
+            **_built_in(f"{_STAGES}.deploy.exporters", "adapter", "merged"),
+        ),
         _table("targets", "target", f"{_STAGES}.deploy.targets"),
         _table("detectors", "detector", f"{_STAGES}.monitor.detectors"),
     ]

@@ -9,6 +9,7 @@ from typing import Any, Final
 from luthier.instruments.engine.method_protocol import Method
 from luthier.instruments.measure.metric import Metric
 from luthier.stages.data.outcomes import Operator
+from luthier.stages.deploy.exporter import Exporter
 from luthier.stages.evaluate.suite import Suite
 from luthier.stages.train.job import Launcher, Objective
 
@@ -19,6 +20,7 @@ PROTOCOLS: Final[dict[str, type]] = {
     "objectives": Objective,
     "launchers": Launcher,
     "suites": Suite,
+    "exporters": Exporter,
 }
 
 

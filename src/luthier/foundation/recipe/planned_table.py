@@ -8,12 +8,12 @@ PLANNED: Final[dict[str, frozenset[str]]] = {
     "operators": frozenset({"near_dedupe", "language", "quality", "poison", "toxicity", "length"}),
     "selectors": frozenset({"deft_ucs", "less", "random", "ifd", "deita"}),
     "methods": frozenset({"adapter", "spiel", "dora"}),
-    "objectives": frozenset({"dpo", "orpo", "kto", "simpo", "grpo", "reward"}),
+    "objectives": frozenset({"orpo", "kto", "simpo", "grpo", "reward"}),
     "launchers": frozenset({"ddp", "fsdp", "deepspeed", "ray"}),
     "backends": frozenset({"trl"}),
-    "suites": frozenset({"judge", "safety", "preference", "memorisation", "calibration"}),
-    "exporters": frozenset({"adapter", "merged", "gguf"}),
+    "suites": frozenset({"judge", "safety", "memorisation", "calibration"}),
+    "exporters": frozenset({"gguf"}),
     "targets": frozenset({"local", "vllm", "docker", "kubernetes", "aws", "azure", "google", "openai"}),
-    "detectors": frozenset({"rank", "mmd", "psi"}),
+    "detectors": frozenset({"psi"}),
 }
 """Planned names by family; a name leaves this table when its row enters ``registry.TABLES``."""

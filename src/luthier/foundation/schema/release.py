@@ -50,16 +50,21 @@ class Certificate(Noun):
 class MeasuredStep(Noun):
     """What one step of the certificate measured.
 
+    Attributes:
+        num_tokens: Tokens whose log-probabilities were compared; for the server those of its answers.
+        top1_agreement: Share of the decided places with the same best token.
+        num_decided: Places where the two best tokens lie further apart than the contract's gap.
+
     Units:
         Log-probabilities in nats a token.
     """
 
     step: str
+    num_tokens: int = 0
     max_delta: float
     mean_delta: float
     top1_agreement: float
     num_decided: int
-    seconds: float = 0.0
 
 
 class ReleaseIdentity(Identity):
@@ -90,6 +95,7 @@ class ReleaseWitness(Witness):
 
     Attributes:
         folder: ``.luthier/releases/<digest>``.
+        files: sha256 of every witness file by its path below the folder, such as the report's page.
         audit_head: Hash of the newest audit entry when it was made.
         noise_floor: Greatest difference of packed against single scoring, nats.
         signature: ``sha256 manifest`` or the name of the signing scheme.
@@ -97,6 +103,7 @@ class ReleaseWitness(Witness):
     """
 
     folder: str
+    files: dict[str, Digest] = {}
     created: str = ""
     seconds: float = 0.0
     audit_head: str = ""

@@ -83,6 +83,12 @@ class LoadedModel:
         return weight
 
     @property
+    def is_tied(self) -> bool:
+        """Whether head and embedding are one tensor."""
+        embedding: Tensor = self.model.get_input_embeddings().weight
+        return embedding.data_ptr() == self.head_weight_VD.data_ptr()
+
+    @property
     def num_parameters(self) -> int:
         """All parameters, tied ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())

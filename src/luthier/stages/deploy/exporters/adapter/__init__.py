@@ -1,0 +1,1 @@
+"""Exporter: what training made, in PEFT's layout, for the base that it stands on."""
