@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from starlette.routing import BaseRoute
 
@@ -13,7 +15,9 @@ from luthier.foundation.core.log import get_logger
 from luthier.foundation.schema.serving import ChatRuntime
 from luthier.foundation.schema.telemetry import RequestFacts
 
-LOG = get_logger("server")
+LOG: Final = get_logger("server")
+MAX_WAITING: Final = 10_000
+"""Facts that may wait for slow observers; one more is lost, and counted."""
 
 
 class Observer(Protocol):
@@ -37,6 +41,8 @@ class Hosting:
         keep_content: Whether requests' facts carry what was said.
         count_lost: Returns how many facts observers could not write.
         count_open: Returns how many requests for an answer are under way, those that wait included.
+        settle: Waits until the facts of all answered requests were told; a route that looks up a response that was
+            just given waits for it first.
     """
 
     runtime: ChatRuntime
@@ -44,6 +50,7 @@ class Hosting:
     keep_content: bool
     count_lost: Callable[[], int]
     count_open: Callable[[], int]
+    settle: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +70,49 @@ ExtensionMaker = Callable[[Hosting], Extension]
 
 
 class ObserverBoard:
-    """Tells every observer, counts what they lost."""
+    """Tells every observer in one thread, so that none can hold up an answer; counts what was lost."""
 
     def __init__(self) -> None:
         """Start with nobody looking on."""
         self.observers: list[Observer] = []
-        self._lost = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="luthier-observers")
+        self._num_waiting = 0
+        self._num_lost = 0
 
     def count_lost(self) -> int:
         """Return how many facts were lost so far."""
-        return self._lost
+        return self._num_lost
 
-    def tell(self, facts: RequestFacts) -> None:
-        """Hand the facts to each observer; one that cannot write loses this request, says so once, and goes on."""
+    def post(self, facts: RequestFacts) -> None:
+        """Have the observers told; called in the event loop, returns at once."""
+        if self._num_waiting >= MAX_WAITING:
+            self._lose("observers are slower than requests")
+            return
+        self._num_waiting += 1
+        self._thread.submit(self._tell, facts).add_done_callback(self._settle_one)
+
+    async def settle(self) -> None:
+        """Wait until all facts posted so far were told."""
+        await asyncio.wrap_future(self._thread.submit(lambda: None))
+
+    def close(self) -> None:
+        """Tell what still waits, then stop."""
+        self._thread.shutdown(wait=True)
+
+    def _tell(self, facts: RequestFacts) -> None:
         for observer in self.observers:
             try:
                 observer.on_request(facts)
             except OSError as error:
-                self._lost += 1
-                if self._lost & (self._lost - 1) == 0:
-                    LOG.warning("%d requests left no trace so far; the newest cause: %s", self._lost, error)
+                self._lose(str(error))
+
+    def _settle_one(self, told: Future[None]) -> None:
+        self._num_waiting -= 1
+        if error := told.exception():
+            LOG.error("an observer is broken", exc_info=error)
+            self._lose(type(error).__name__)
+
+    def _lose(self, cause: str) -> None:
+        self._num_lost += 1
+        if self._num_lost & (self._num_lost - 1) == 0:  # the first, second, fourth … : said, but no flood
+            LOG.warning("%d requests left no trace so far; the newest cause: %s", self._num_lost, cause)

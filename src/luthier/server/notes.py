@@ -1,0 +1,100 @@
+"""What is noted of one request while it is answered, and becomes its facts."""
+
+from __future__ import annotations
+
+from luthier.foundation.core.clock import Clock
+from luthier.foundation.core.errors import LuthierError, ServeError
+from luthier.foundation.schema.serving import Delta, ServedModel
+from luthier.foundation.schema.telemetry import UNKNOWN_MODEL, RequestContent, RequestFacts
+from luthier.server.chat_call import ChatCall
+from luthier.server.failures import find_status
+from luthier.server.wire import Answer
+
+
+class Notes:
+    """One request's notes; written by the event loop, and by the request's thread until it is accepted."""
+
+    def __init__(self, clock: Clock, request_id: str) -> None:
+        """Start the watch."""
+        self.time = clock.now().timestamp()
+        self.request_id = request_id
+        self.response_id = ""
+        self.call: ChatCall | None = None
+        self.model: ServedModel | None = None
+        self.prompt_token_ids: tuple[int, ...] = ()
+        self.answers: list[Answer] = []
+        self.status = 200
+        self.code = ""
+        self.is_client_gone = False
+        self.is_answered = False
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._first_token_seconds: float | None = None
+
+    def accept(self, prompt_token_ids: tuple[int, ...], response_id: str) -> tuple[ChatCall, ServedModel]:
+        """Note that the runtime took the request; return what was asked of whom."""
+        if self.call is None or self.model is None:
+            message = "a request is read before it is accepted"
+            raise AssertionError(message)
+        self.prompt_token_ids = prompt_token_ids
+        self.response_id = response_id
+        self.answers = [Answer() for _ in range(self.call.request.n)]
+        return self.call, self.model
+
+    def add(self, delta: Delta) -> None:
+        """Note one piece of an answer."""
+        if self._first_token_seconds is None and (delta.token_ids or delta.text):
+            self._first_token_seconds = self._clock.monotonic() - self._started
+        self.answers[delta.index].add(delta)
+
+    def refuse(self, error: LuthierError) -> None:
+        """Note what the request was refused or broken off with."""
+        self.status = find_status(error)
+        self.code = error.code
+
+    def check_whole(self) -> None:
+        """Refuse to call an answer whole that was cut short.
+
+        Raises:
+            ServeError: E-SRV-004 when the server stopped before the end.
+        """
+        if any(answer.finish_reason in {None, "cancelled"} for answer in self.answers):
+            raise ServeError(
+                "E-SRV-004", "the server stops, and the answer was cut short", fix="send the request again"
+            )
+
+    @property
+    def num_completion_tokens(self) -> int:
+        """Tokens of all answers so far."""
+        return sum(len(answer.token_ids) for answer in self.answers)
+
+    def to_facts(self, *, keep_content: bool) -> RequestFacts:
+        """Return what observers are told."""
+        logprobs = [item.logprob for answer in self.answers for item in answer.logprobs]
+        return RequestFacts(
+            time=self.time,
+            request_id=self.request_id,
+            response_id=self.response_id,
+            model=self.model.name if self.model else UNKNOWN_MODEL,
+            release=self.model.digest if self.model else "",
+            status=self.status,
+            code=self.code,
+            seconds=self._clock.monotonic() - self._started,
+            first_token_seconds=self._first_token_seconds,
+            prompt_tokens=len(self.prompt_token_ids),
+            completion_tokens=self.num_completion_tokens,
+            num_answers=len(self.answers),
+            finish_reason=self.answers[0].finish_reason if self.answers else None,
+            mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+            is_streaming=bool(self.call and self.call.is_streaming),
+            content=self._to_content() if keep_content else None,
+        )
+
+    def _to_content(self) -> RequestContent | None:
+        if self.call is None or not self.answers:
+            return None
+        return RequestContent(
+            messages=self.call.request.messages,
+            answers=tuple(answer.text for answer in self.answers),
+            tools=self.call.request.tools,
+        )
