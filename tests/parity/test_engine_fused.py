@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from luthier.instruments.engine import block_attention
 from luthier.instruments.engine.allocation import keep_freed_memory
 from luthier.instruments.engine.attention import attend_forest
 from luthier.instruments.engine.fused import WeightCopies, adapted_linear, fuse_modules
@@ -118,28 +119,66 @@ def test_bfloat16_training_is_as_near_to_float32_as_autocast_alone() -> None:
     assert errors["fused"] < 1.5 * errors["plain"]
 
 
-@pytest.mark.parametrize("groups", [1, 3])
-def test_half_attention_is_as_near_to_float64_as_torchs_own(groups: int) -> None:
-    """A root of 150 tokens, three branches of 140: blocks, branches and batches are all crossed."""
+def _attend_branches(groups: int, dtype: torch.dtype, window: int | None = None) -> list[Tensor]:
+    """Return output and gradients of a root of 150 tokens with three branches of 140: blocks and branches cross."""
     forest = Forest.of(Segment(0, 150), *(Segment(s, s + 140, 0) for s in (150, 290, 430)))
     shapes = [(1, 2 * groups, 570, 16), (1, 2, 570, 16), (1, 2, 570, 16)]
     tensors = [_random(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes)]
-    weight = _random(*shapes[0], seed=9)
+    cast = [tensor.to(dtype) for tensor in tensors]
+    output = attend_forest(*cast, forest, scaling=0.25, sliding_window=window)
+    loss = (output.double() * _random(*shapes[0], seed=9)).sum()
+    return [output.detach().double(), *torch.autograd.grad(loss, tensors)]
 
-    def run(dtype: torch.dtype, window: int | None = None) -> list[Tensor]:
-        cast = [tensor.to(dtype) for tensor in tensors]
-        output = attend_forest(*cast, forest, scaling=0.25, sliding_window=window)
-        return [output.detach().double(), *torch.autograd.grad((output.double() * weight).sum(), tensors)]
 
-    exact = run(torch.float64)
-    ours = run(torch.bfloat16)
-    theirs = run(torch.bfloat16, window=10_000)  # a window that hides nothing, at length 290: still ours
+def _errors(values: list[Tensor], exact: list[Tensor]) -> list[float]:
+    return [float((value - right).norm() / right.norm()) for value, right in zip(values, exact, strict=True)]
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_block_attention_in_bfloat16_is_as_near_to_float64_as_torchs_own(groups: int) -> None:
+    exact = _attend_branches(groups, torch.float64)
+    ours = _attend_branches(groups, torch.bfloat16)
+    theirs = _attend_branches(groups, torch.bfloat16, window=10_000)  # a window that hides nothing: still ours
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    rounded = run(torch.float16)  # torch's own path, with three more bits
-    for our_value, their_value, value in zip(ours, rounded, exact, strict=True):
-        our_error, their_error = (float((v - value).norm() / value.norm()) for v in (our_value, their_value))
+    rounded = _attend_branches(groups, torch.float16)  # torch's own path, with three more bits
+    for our_error, their_error in zip(_errors(ours, exact), _errors(rounded, exact), strict=True):
         assert our_error < 1.5 * 8 * their_error + 1e-3
         assert our_error < 1.5e-2
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_block_attention_in_float32_equals_torchs_own_in_float64(groups: int) -> None:
+    ours, exact = _attend_branches(groups, torch.float32), _attend_branches(groups, torch.float64)
+    assert max(_errors(ours, exact)) < 2e-6  # a few roundings of 6e-8 over sums of 290 products
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_kept_and_weights_computed_again_give_the_same_bits(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _attend_branches(3, dtype)
+    monkeypatch.setattr(block_attention, "KEEP_KEYS", 100)
+    again = _attend_branches(3, dtype)
+    assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_trimmed_last_block_gives_the_states_and_gradients_of_a_whole_one(architecture: str) -> None:
+    """A position wanted twice counts twice; architectures whose last block has another form compute all of it."""
+    ids_N, positions_N = torch.arange(3, 35), torch.cat([torch.arange(20), torch.arange(12)])
+    forest, wanted_M = Forest.of_lengths(20, 12), torch.tensor([7, 19, 19, 31])
+    outcomes = []
+    for trims in (True, False):
+        loaded = wrap_model(make_tiny(architecture, seed=2))
+        assert loaded.can_trim == (architecture not in {"gemma3", "phi3"})
+        loaded.can_trim &= trims
+        loaded.model.requires_grad_(requires_grad=True)
+        hidden_MD = loaded.body(ids_N, positions_N, forest, positions_M=wanted_M)
+        hidden_MD.sin().sum().backward()
+        gradients = [p.grad.flatten() for p in loaded.model.parameters() if p.grad is not None]
+        outcomes.append((hidden_MD.detach(), torch.cat(gradients)))
+    for trimmed, whole in zip(*outcomes, strict=True):
+        assert (trimmed - whole).norm() / whole.norm() < 1e-5  # float32, sums in another order
 
 
 def test_a_weight_is_cast_once_and_again_when_it_changed() -> None:

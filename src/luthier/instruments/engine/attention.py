@@ -19,8 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from luthier.foundation.core.errors import ModelError
+from luthier.instruments.engine.block_attention import DTYPES, attend_blocks
 from luthier.instruments.engine.fused import product_dtype
-from luthier.instruments.engine.half_attention import attend_half
 from luthier.instruments.engine.segments import Forest
 
 ATTENTION_NAME: Final = "luthier_forest"
@@ -85,14 +85,14 @@ def _attend(query_BHQK: Tensor, key_BGTK: Tensor, value_BGTK: Tensor, *, scaling
     num_queries, num_keys = query_BHQK.shape[2], key_BGTK.shape[2]
     window = num_keys if window is None else window
     is_windowed = num_keys > window
+    if not is_windowed and query_BHQK.device.type == "cpu" and query_BHQK.dtype in DTYPES:
+        return attend_blocks(query_BHQK, key_BGTK, value_BGTK, scaling=scaling)
     mask_QT = None
     if is_windowed or num_queries != num_keys:
         ones_QT = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query_BHQK.device)
         mask_QT = ones_QT.tril(num_keys - num_queries)
         if is_windowed:
             mask_QT = mask_QT & ones_QT.triu(num_keys - num_queries - window + 1)
-    if not is_windowed and query_BHQK.device.type == "cpu" and query_BHQK.dtype == torch.bfloat16:
-        return attend_half(query_BHQK, key_BGTK, value_BGTK, mask_QT, scaling=scaling)
     return scaled_dot_product_attention(
         query_BHQK,
         key_BGTK,

@@ -30,6 +30,7 @@ from luthier.foundation.core.errors import ModelError
 from luthier.instruments.engine import attention as forest_attention
 from luthier.instruments.engine.allocation import keep_freed_memory
 from luthier.instruments.engine.fused import fuse_modules
+from luthier.instruments.engine.last_block import TARGETS_KEY, trim_last_block
 from luthier.instruments.engine.loss import HeadForm, compute_logits
 from luthier.instruments.engine.packing import PackedBatch, pack_rows
 from luthier.instruments.engine.segments import Forest, Segment
@@ -54,6 +55,7 @@ class LoadedModel:
         device: Where it lies.
         can_pack: Whether several segments may share a forward pass.
         why_not: One sentence where they may not.
+        can_trim: Whether the last block may be told which positions matter.
         head_form: How the head turns products into logits.
         adapter: What the method put around the model, where it did.
         base_name: Catalogue name of the base, written into adapters.
@@ -65,6 +67,7 @@ class LoadedModel:
     device: torch.device
     can_pack: bool = True
     why_not: str = ""
+    can_trim: bool = False
     head_form: HeadForm = field(default_factory=HeadForm)
     adapter: Any = None
     base_name: str = ""
@@ -93,19 +96,22 @@ class LoadedModel:
         """All parameters, tied ones once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    def body(self, input_ids_N: Tensor, position_ids_N: Tensor, forest: Forest) -> Tensor:
+    def body(
+        self, input_ids_N: Tensor, position_ids_N: Tensor, forest: Forest, *, positions_M: Tensor | None = None
+    ) -> Tensor:
         """Run the decoder over one pack.
 
         Args:
             input_ids_N: Tokens.
             position_ids_N: Position of each in its row.
             forest: How they are cut.
+            positions_M: Places in the pack whose states are wanted; None for all.
 
         Returns:
             Last hidden states.
 
         Shapes:
-            N tokens of the pack, D model width; the result is (N, D).
+            N tokens of the pack, M of them wanted, D model width; the result is (M, D), or (N, D).
 
         Raises:
             ModelError: E-ENG-008 for several segments where the architecture cannot pack.
@@ -121,11 +127,14 @@ class LoadedModel:
                 allowed="one segment",
                 fix="pack with LoadedModel.pack",
             )
+        is_trimmed = positions_M is not None and self.can_trim and len(positions_M) < len(input_ids_N)
+        if is_trimmed:
+            options[TARGETS_KEY] = positions_M
         output = self.decoder(
             input_ids=input_ids_N[None], position_ids=position_ids_N[None], use_cache=False, **options
         )
-        hidden_ND: Tensor = output.last_hidden_state[0]
-        return hidden_ND
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden if is_trimmed or positions_M is None else hidden.index_select(0, positions_M)
 
     def target_hidden(self, batch: PackedBatch) -> Tensor:
         """Run the decoder over a pack and pick the positions that predict a target.
@@ -133,8 +142,7 @@ class LoadedModel:
         Shapes:
             M targets, D model width; the result is (M, D).
         """
-        hidden_ND = self.body(batch.input_ids_N, batch.position_ids_N, batch.forest)
-        return hidden_ND.index_select(0, batch.source_positions_M)
+        return self.body(batch.input_ids_N, batch.position_ids_N, batch.forest, positions_M=batch.source_positions_M)
 
     def pack(self, rows: Sequence[EncodedRow], *, pack_tokens: int, merge_targets: bool = True) -> list[PackedBatch]:
         """Pack rows as this architecture allows; see :func:`packing.pack_rows`."""
@@ -242,6 +250,7 @@ def wrap_model(model: Any, *, attention: Literal["packed", "plain"] = "packed") 
             config._attn_implementation = forest_attention.ATTENTION_NAME
             loaded.why_not = _disprove_packing(loaded)
             loaded.can_pack = not loaded.why_not
+            loaded.can_trim = loaded.can_pack and _can_trim(loaded)
         if not loaded.can_pack:
             config._attn_implementation = PLAIN_ATTENTION
             warnings.warn(f"rows run one at a time: {loaded.why_not}", stacklevel=2)
@@ -356,6 +365,26 @@ def _disprove_packing(loaded: LoadedModel) -> str:
     if _relative_distance(packed_ND, expected_ND) > PROOF_TOLERANCE[expected_ND.dtype]:
         return "packed and plain passes differ on a proof of eight tokens"
     return ""
+
+
+@torch.no_grad()
+def _can_trim(loaded: LoadedModel) -> bool:
+    """Replace the last block's forward pass where three of eight positions come out as they do untrimmed."""
+    ids_T, other_T = _proof_ids(loaded)
+    ids_N = torch.cat([ids_T, other_T])
+    positions_N = torch.cat([torch.arange(len(ids_T)), torch.arange(len(other_T))]).to(loaded.device)
+    forest = Forest.of_lengths(len(ids_T), len(other_T))
+    wanted_M = torch.tensor([1, 4, 4, 9], device=loaded.device)
+    expected_MD = loaded.body(ids_N, positions_N, forest, positions_M=wanted_M)
+    block = trim_last_block(loaded.decoder)
+    if block is None:
+        return False
+    loaded.can_trim = True
+    trimmed_MD = loaded.body(ids_N, positions_N, forest, positions_M=wanted_M)
+    if _relative_distance(trimmed_MD, expected_MD) > PROOF_TOLERANCE[expected_MD.dtype]:
+        del block.forward
+        return False
+    return True
 
 
 def _relative_distance(ours: Tensor, theirs: Tensor) -> float:

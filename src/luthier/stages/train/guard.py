@@ -14,6 +14,9 @@ SMOOTHING: Final = 0.9
 MARGIN_NATS: Final = 1.0
 """How far above its best the smoothed loss must be: every trained token e times less likely."""
 
+HOPELESS_NATS: Final = 25.0
+"""Twice the loss of a uniform guess over 262,144 tokens: no beginning, however bad, makes this a fair loss."""
+
 FIRST_STEPS: Final = 10
 """Steps whose mean stands for the untrained model: one step alone is too noisy to compare with."""
 
@@ -26,8 +29,9 @@ class LossGuard:
     """Watches the loss; part of every checkpoint, so that a resumed run stops where it would have.
 
     The rule is ours. A run has diverged when its smoothed loss has been, for ``PATIENCE_STEPS`` steps in a
-    row, above the mean of its first ``FIRST_STEPS`` steps and more than ``MARGIN_NATS`` above its own best. A
-    ratio to the best would cry wolf on easy tasks, where the loss is near nothing and one hard row triples it.
+    row, above the mean of its first ``FIRST_STEPS`` steps and more than ``MARGIN_NATS`` above its own best, or above
+    ``HOPELESS_NATS``, since a run that leaves at once has no first steps to be compared with. A ratio to the best
+    would cry wolf on easy tasks, where the loss is near nothing and one hard row triples it.
 
     Attributes:
         num_steps: Steps seen.
@@ -78,7 +82,7 @@ class LossGuard:
 
     @property
     def _bound(self) -> float:
-        return max(self.first, self.best + MARGIN_NATS)
+        return min(max(self.first, self.best + MARGIN_NATS), HOPELESS_NATS)
 
     def _look_at(self, loss: float) -> None:
         self.num_steps += 1
@@ -86,6 +90,6 @@ class LossGuard:
         self.smoothed += weight * (loss - self.smoothed)
         if self.num_steps <= FIRST_STEPS:
             self.first += (loss - self.first) / self.num_steps
-            return
-        self.best = min(self.best, self.smoothed)
+        else:
+            self.best = min(self.best, self.smoothed)
         self.num_bad = self.num_bad + 1 if self.smoothed > self._bound else 0

@@ -77,3 +77,8 @@ def test_a_guard_that_was_saved_stops_where_the_other_would_have() -> None:
     assert watch(curve[:25], first) is None
     resumed = LossGuard(**asdict(first))
     assert 25 + (watch(curve[25:], resumed) or 0) == watch(curve)
+
+
+def test_a_run_that_leaves_at_its_second_step_is_stopped_though_its_loss_falls() -> None:
+    """The mean of the first steps is no measure of the untrained model then: 2.5 nats, then 4,000 and falling."""
+    assert watch([2.5, *(4000.0 * 0.9**step for step in range(40))]) == 1 + PATIENCE_STEPS
