@@ -155,7 +155,7 @@ def read_conversations(path: Path, *, form: str = "auto") -> list[Row]:
                 allowed="a conversation with at least one user message",
                 fix='give rows as {"messages": [{"role": "user", "content": "…"}]}',
             )
-    return read.rows
+    return list(read.rows)
 
 
 def _check_generation(wanted: Generation) -> None:

@@ -44,9 +44,9 @@ def find_private(text: str, kinds: Collection[str] = KINDS) -> tuple[Finding, ..
     return _find(text, tuple(kinds))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=512)
 def _find(text: str, kinds: tuple[str, ...]) -> tuple[Finding, ...]:
-    """Do the search; remembered, because system prompts and tool schemas come back row after row."""
+    """Do the search; remembered for a while, since system prompts come back row after row."""
     hints = Hints(text)
     ranked = [
         (finding.start - finding.end, rank, finding)

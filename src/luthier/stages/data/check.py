@@ -9,7 +9,8 @@ from luthier.stages.data.ledger import Entry
 from luthier.stages.data.pipeline import Step, apply_operators, resolve_operators
 from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS, Reading, read_rows
 from luthier.stages.data.report import SplitStatistics, describe_rows
-from luthier.stages.data.sources import digest_file, make_ids_unique
+from luthier.stages.data.sources import digest_file
+from luthier.stages.data.spool import Rows
 
 
 class FileCheck(Noun):
@@ -47,8 +48,8 @@ def check_file(reading: Reading) -> FileCheck:
     Raises:
         DataError: When the file as a whole cannot be read.
     """
-    result = read_rows(reading)
-    rows = make_ids_unique(result.rows)
+    rows = Rows(has_unique_ids=True)
+    result = read_rows(reading, into=rows)
     cleaned = apply_operators(rows, [_drop_unanswered(step) for step in resolve_operators("default")], {})
     unanswered = [entry for entry in cleaned.entries if "unanswered" in entry.reasons]
     problems = [*result.problems, *(_describe_unanswered(entry) for entry in unanswered)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from luthier.foundation.schema.protocols import Blobs
 from luthier.foundation.schema.rows import Origin, Row
 from luthier.foundation.store.blobs import dump_row
 from luthier.stages.data.outcomes import Changed, Dropped, Flagged, Outcome
+from luthier.stages.data.spool import Lines
 
 Scrub = Callable[[Row], Row]
 Action = Literal["dropped", "changed", "flagged"]
@@ -62,13 +64,35 @@ def describe_outcome(outcome: Outcome, operator: str, scrub: Scrub) -> Entry | N
     )
 
 
-def write_ledger(entries: list[Entry], blobs: Blobs) -> str:
-    """Store the ledger and return its digest."""
-    return blobs.put_lines(
-        entry.model_dump(mode="json", exclude={"before"})
-        | ({"before": dump_row(entry.before)} if entry.before is not None else {})
-        for entry in entries
-    )
+class Ledger:
+    """Entries in the order in which they were written, in a file until they are stored."""
+
+    def __init__(self) -> None:
+        """Begin with no entry."""
+        self._lines = Lines()
+
+    def __len__(self) -> int:
+        """Return how many entries there are."""
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Read the entries back."""
+        return map(Entry.model_validate, self._iterate_json())
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry."""
+        line = entry.model_dump(mode="json", exclude={"before"})
+        if entry.before is not None:
+            line["before"] = dump_row(entry.before)
+        self._lines.append(json.dumps(line).encode())
+
+    def store(self, blobs: Blobs) -> str:
+        """Store the entries as a blob and return its digest."""
+        return blobs.put_lines(self._iterate_json())
+
+    def _iterate_json(self) -> Iterator[dict[str, Any]]:
+        for number in range(len(self._lines)):
+            yield json.loads(self._lines.read(number))
 
 
 def read_ledger(digest: str, blobs: Blobs) -> Iterator[Entry]:

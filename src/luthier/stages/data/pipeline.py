@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -15,9 +15,10 @@ from luthier.foundation.schema.dataset import WaterfallStep
 from luthier.foundation.schema.plugins import OperatorConfig
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PluginChoice
-from luthier.stages.data.ledger import Entry, Scrub, describe_outcome
+from luthier.stages.data.ledger import Ledger, Scrub, describe_outcome
 from luthier.stages.data.outcomes import Changed, Dropped, Flagged, HeldOut, Kept, Outcome, Refused
 from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS
+from luthier.stages.data.spool import Rows
 
 DEFAULT_OPERATORS: Final[tuple[PluginChoice, ...]] = (
     PluginChoice(type="unicode"),  # first: hidden characters would hide duplicates, leaks and personal data
@@ -45,9 +46,9 @@ class Step:
 class Cleaned:
     """What the operators left, and the whole story of the rest."""
 
-    rows: list[Row]
+    rows: Rows
     waterfall: list[WaterfallStep] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
+    entries: Ledger = field(default_factory=Ledger)
 
 
 def resolve_operators(choice: Literal["default"] | Sequence[PluginChoice]) -> tuple[Step, ...]:
@@ -93,65 +94,100 @@ def apply_operators(rows: Sequence[Row], steps: Sequence[Step], held_out: HeldOu
         DataError: What an operator refuses; E-DAT-018 for an operator that loses rows.
     """
     scrub = build_scrub(steps)
-    cleaned = Cleaned(list(rows))
+    cleaned = Cleaned(rows if isinstance(rows, Rows) else Rows(rows))
     for step in steps:
-        outcomes = run_step(cleaned.rows, step, held_out)
-        cleaned.waterfall.append(describe_step(step.name, outcomes))
-        cleaned.entries += [
-            entry for outcome in outcomes if (entry := describe_outcome(outcome, step.name, scrub)) is not None
-        ]
-        cleaned.rows = [outcome.row for outcome in outcomes if not isinstance(outcome, Dropped)]
+        _apply_step(cleaned, step, held_out, scrub)
     return cleaned
 
 
-def run_step(rows: Sequence[Row], step: Step, held_out: HeldOut) -> list[Outcome]:
-    """Run one operator and check that it answered for every row once and in order.
+def _apply_step(cleaned: Cleaned, step: Step, held_out: HeldOut, scrub: Scrub) -> None:
+    rows, kept, tally = cleaned.rows, cleaned.rows.select(()), Tally(step.name)
+    for index, outcome in enumerate(run_step(rows, step, held_out)):
+        tally.add(outcome)
+        entry = describe_outcome(outcome, step.name, scrub)
+        if entry is not None:
+            cleaned.entries.append(entry)
+        if isinstance(outcome, Changed):
+            kept.append(outcome.row)
+        elif not isinstance(outcome, Dropped):
+            kept.append_from(rows, index)
+    cleaned.rows = kept
+    cleaned.waterfall.append(tally.describe())
+
+
+def run_step(rows: Sequence[Row], step: Step, held_out: HeldOut) -> Iterator[Outcome]:
+    """Run one operator and check that it answers for every row once and in order.
+
+    Yields:
+        An outcome a row. Rows that are refused have one too; their problems are raised after the last.
 
     Raises:
         DataError: E-DAT-018 where it did not; the operator's own problems where it refuses rows.
     """
-    outcomes: list[Outcome] = list(load_runtime("operators", step.name).apply(rows, step.config, held_out))
-    if [outcome.row.id for outcome in outcomes] != [row.id for row in rows]:
-        raise DataError(
-            "E-DAT-018",
-            f"the operator {step.name} did not answer for every row exactly once",
-            got=f"{len(outcomes)} outcomes for {len(rows)} rows",
-            allowed="one outcome a row, in the rows' order, ids unchanged",
-            fix=f"take {step.name} out of data.operators",
-        )
-    refused = [outcome.problem for outcome in outcomes if isinstance(outcome, Refused)]
-    if refused:
-        shown = refused[:MAX_SHOWN_PROBLEMS]
-        if len(refused) > len(shown):
-            shown.append(
-                Problem(
-                    "E-DAT-009",
-                    f"{len(refused)} rows are refused by {step.name}; the first {MAX_SHOWN_PROBLEMS} are shown",
-                    got=f"{len(refused)} of {len(rows)} rows",
-                    allowed="no bad row",
-                    fix=refused[0].fix,
-                )
-            )
-        raise DataError.collect(shown)
-    return outcomes
-
-
-def describe_step(name: str, outcomes: Sequence[Outcome]) -> WaterfallStep:
-    """Count what an operator did."""
-    reasons: Counter[str] = Counter()
+    given = rows if isinstance(rows, Rows) else Rows(rows)
+    refused: list[Problem] = []
+    num_refused = num_answered = 0
+    outcomes: Iterator[Outcome] = load_runtime("operators", step.name).apply(given, step.config, held_out)
     for outcome in outcomes:
-        if not isinstance(outcome, Kept | Refused):
-            reasons.update(outcome.reasons)
-    dropped = sum(isinstance(outcome, Dropped) for outcome in outcomes)
-    return WaterfallStep(
-        operator=name,
-        rows_in=len(outcomes),
-        rows_out=len(outcomes) - dropped,
-        changed=sum(isinstance(outcome, Changed) for outcome in outcomes),
-        flagged=sum(isinstance(outcome, Flagged) for outcome in outcomes),
-        dropped=dropped,
-        reasons=dict(sorted(reasons.items())),
+        if not given.has_id(num_answered, outcome.row.id):
+            raise _describe_lost(step.name, num_answered + 1 + sum(1 for _ in outcomes), len(given))
+        num_answered += 1
+        if isinstance(outcome, Refused):
+            num_refused += 1
+            refused += [outcome.problem] if num_refused <= MAX_SHOWN_PROBLEMS else []
+        yield outcome
+    if num_answered != len(given):
+        raise _describe_lost(step.name, num_answered, len(given))
+    if num_refused > len(refused):
+        refused.append(
+            Problem(
+                "E-DAT-009",
+                f"{num_refused} rows are refused by {step.name}; the first {MAX_SHOWN_PROBLEMS} are shown",
+                got=f"{num_refused} of {len(given)} rows",
+                allowed="no bad row",
+                fix=refused[0].fix,
+            )
+        )
+    if refused:
+        raise DataError.collect(refused)
+
+
+def _describe_lost(name: str, num_outcomes: int, num_rows: int) -> DataError:
+    return DataError(
+        "E-DAT-018",
+        f"the operator {name} did not answer for every row exactly once",
+        got=f"{num_outcomes} outcomes for {num_rows} rows",
+        allowed="one outcome a row, in the rows' order, ids unchanged",
+        fix=f"take {name} out of data.operators",
     )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts what an operator does."""
+
+    operator: str
+    actions: Counter[type] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self.actions[type(outcome)] += 1
+        if not isinstance(outcome, Kept | Refused):
+            self.reasons.update(outcome.reasons)
+
+    def describe(self) -> WaterfallStep:
+        """Return the counts as a step of the waterfall."""
+        num_rows = self.actions.total()
+        return WaterfallStep(
+            operator=self.operator,
+            rows_in=num_rows,
+            rows_out=num_rows - self.actions[Dropped],
+            changed=self.actions[Changed],
+            flagged=self.actions[Flagged],
+            dropped=self.actions[Dropped],
+            reasons=dict(sorted(self.reasons.items())),
+        )
 
 
 def build_scrub(steps: Sequence[Step]) -> Scrub:

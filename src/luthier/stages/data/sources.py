@@ -1,9 +1,9 @@
-"""Read everything that a data section names: sources into one list of rows, evaluation sets by name."""
+"""Find and read everything that a data section names: sources in order, evaluation sets by name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from luthier.foundation.core.errors import DataError, Problem, RecipeError
 from luthier.foundation.core.hashing import sha256_file
 from luthier.foundation.recipe.paths import resolve_path
 from luthier.foundation.schema.dataset import SourceRead
-from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import DataSection, Source
 from luthier.stages.data.readers.source import Reading, read_rows
 from luthier.stages.data.split import SPLIT_NAMES
+from luthier.stages.data.spool import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,6 @@ class Place:
     source: Source
     path: Path
     name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRows:
-    """One source as it was read."""
-
-    read: SourceRead
-    rows: list[Row]
 
 
 def locate_sources(section: DataSection, base_folder: Path) -> tuple[Place, ...]:
@@ -96,25 +88,29 @@ def locate_evaluation(section: DataSection, base_folder: Path) -> dict[str, Plac
     return places
 
 
-def read_place(place: Place, on_row: Callable[[], None] | None = None) -> SourceRows:
+def read_place(place: Place, rows: Rows, on_row: Callable[[], None] | None = None) -> SourceRead:
     """Read one file.
+
+    Args:
+        place: The file.
+        rows: Where its rows are added.
+        on_row: Called once a row, for progress.
 
     Raises:
         DataError: For the file as a whole, or with one problem a bad row.
     """
     source = place.source
     reading = Reading(place.path, source.format, source.form, source.columns, place.name)
-    result = read_rows(reading, on_row)
+    result = read_rows(reading, on_row, into=rows)
     result.raise_problems()
-    read = SourceRead(
+    return SourceRead(
         digest=digest_file(place.path),
         format=result.format,
         form=result.form,
-        num_rows=len(result.rows),
+        num_rows=result.num_rows,
         license=source.license,
         basis=source.basis,
     )
-    return SourceRows(read, result.rows)
 
 
 def digest_file(path: Path) -> str:
@@ -135,36 +131,26 @@ def digest_file(path: Path) -> str:
         ) from error
 
 
-def read_all(places: Mapping[str, Place], on_row: Callable[[], None]) -> dict[str, SourceRows]:
+def read_all(targets: Sequence[tuple[Place, Rows]], on_row: Callable[[], None]) -> list[SourceRead]:
     """Read several files and collect what is wrong with all of them.
+
+    Args:
+        targets: Each file, and where its rows are added.
+        on_row: Called once a row, for progress.
 
     Raises:
         DataError: The problems of every file.
     """
-    read: dict[str, SourceRows] = {}
+    read: list[SourceRead] = []
     problems: list[Problem] = []
-    for key, place in places.items():
+    for place, rows in targets:
         try:
-            read[key] = read_place(place, on_row)
+            read.append(read_place(place, rows, on_row))
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError.collect(problems)
     return read
-
-
-def make_ids_unique(rows: list[Row]) -> list[Row]:
-    """Give a row whose id is taken a new one that names its file and line; the first keeps the id."""
-    taken: set[str] = set()
-    unique: list[Row] = []
-    for row in rows:
-        name = row.id
-        if name in taken:
-            name = f"{row.id}@{row.origin.file}-{row.origin.line}"
-            row = row.model_copy(update={"id": name})
-        taken.add(name)
-        unique.append(row)
-    return unique
 
 
 def _not_built(field: str, got: str, fix: str) -> RecipeError:

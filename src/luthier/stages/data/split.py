@@ -17,6 +17,7 @@ from luthier.foundation.core.hashing import sha256_bytes
 from luthier.foundation.core.seeds import derive_seed
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import Split
+from luthier.stages.data.spool import Rows
 from luthier.stages.data.texts import content_key, normalise
 
 BY_CONVERSATION: Final = "conversation"
@@ -26,7 +27,7 @@ _GROUP_COLUMNS: Final = frozenset({"group", "conversation_id"})
 SPLIT_NAMES: Final = ("train", "validation", "test")
 
 
-def split_rows(rows: Sequence[Row], split: Split, seed: int) -> dict[str, list[Row]]:
+def split_rows(rows: Sequence[Row], split: Split, seed: int) -> dict[str, Rows]:
     """Part rows into ``train``, ``validation`` and ``test``, each in the rows' order.
 
     Args:
@@ -48,10 +49,9 @@ def split_rows(rows: Sequence[Row], split: Split, seed: int) -> dict[str, list[R
         sizes[name] += len(members)
         places.update(dict.fromkeys(members, name))
     check_sizes(sizes, split, num_rows=len(rows), num_components=len(components))
-    parted: dict[str, list[Row]] = {name: [] for name in SPLIT_NAMES}
-    for index, row in enumerate(rows):
-        parted[places[index]].append(row)
-    return parted
+    spooled = rows if isinstance(rows, Rows) else Rows(rows)
+    indices = range(len(rows))
+    return {name: spooled.select(index for index in indices if places[index] == name) for name in SPLIT_NAMES}
 
 
 def _target(num_rows: int, fraction: float) -> int:
@@ -91,7 +91,7 @@ def _tie_keys(row: Row) -> tuple[str, ...]:
         keys.append(f"group:{row.group}")
     if row.kind in {"preference", "judged"}:
         prompt = "\x1f".join(f"{message.role}:{normalise(message.text)}" for message in row.messages)
-        keys.append(f"prompt:{prompt}")
+        keys.append(f"prompt:{sha256_bytes(prompt.encode('utf-8', 'surrogatepass'))}")
     return tuple(keys)
 
 
@@ -125,7 +125,7 @@ def check_sizes(sizes: dict[str, int], split: Split, *, num_rows: int, num_compo
         )
 
 
-def assign_groups(rows: Sequence[Row], by: str) -> list[Row]:
+def assign_groups(rows: Sequence[Row], by: str) -> Sequence[Row]:
     """Fill ``group`` from a column, as a digest, so that a customer's name in it goes no further.
 
     Args:
@@ -136,21 +136,25 @@ def assign_groups(rows: Sequence[Row], by: str) -> list[Row]:
         DataError: E-DAT-013 for a row without the column.
     """
     if by == BY_CONVERSATION:
-        return list(rows)
-    missing = [row for row in rows if _group_value(row, by) is None]
-    if missing:
+        return rows
+    first = next((row for row in rows if _group_value(row, by) is None), None)
+    if first is not None:
+        num_missing = sum(_group_value(row, by) is None for row in rows)
         columns = sorted({name for row in rows[:1000] for name in row.fields})
         raise DataError(
             "E-DAT-013",
-            f"{len(missing)} of {len(rows)} rows have no column {by!r} to split by",
-            got=f"row {missing[0].id} has {', '.join(sorted(missing[0].fields)) or 'no further columns'}",
-            origin=str(missing[0].origin),
+            f"{num_missing} of {len(rows)} rows have no column {by!r} to split by",
+            got=f"row {first.id} has {', '.join(sorted(first.fields)) or 'no further columns'}",
+            origin=str(first.origin),
             allowed=", ".join([BY_CONVERSATION, *columns]),
             fix=f"split: {{by: {columns[0] if columns else BY_CONVERSATION}}}",
             field="data.split.by",
         )
-    digests = (sha256_bytes(json.dumps(_group_value(row, by), sort_keys=True).encode())[:16] for row in rows)
-    return [row.model_copy(update={"group": digest}) for row, digest in zip(rows, digests, strict=True)]
+    return Rows(row.model_copy(update={"group": _digest_group(row, by)}) for row in rows)
+
+
+def _digest_group(row: Row, by: str) -> str:
+    return sha256_bytes(json.dumps(_group_value(row, by), sort_keys=True).encode())[:16]
 
 
 def _group_value(row: Row, by: str) -> object:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any, Final
 
 from luthier.foundation.core.errors import DataError
-from luthier.foundation.schema.dataset import DatasetIdentity, DatasetVersion, DatasetWitness, RowSet, WaterfallStep
+from luthier.foundation.schema.dataset import (
+    DatasetIdentity,
+    DatasetVersion,
+    DatasetWitness,
+    RowSet,
+    SourceRead,
+    WaterfallStep,
+)
 from luthier.foundation.schema.protocols import Context
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import DataSection
-from luthier.stages.data.ledger import write_ledger
 from luthier.stages.data.pipeline import Cleaned, apply_operators, resolve_operators
 from luthier.stages.data.report import format_waterfall
 from luthier.stages.data.sources import (
     Place,
-    SourceRows,
     digest_file,
     locate_evaluation,
     locate_sources,
-    make_ids_unique,
     read_all,
 )
 from luthier.stages.data.split import BY_CONVERSATION, assign_groups, split_rows
+from luthier.stages.data.spool import Rows
 
 VERSION: Final = 1
 
@@ -44,22 +49,21 @@ def run(section: DataSection, inputs: Mapping[str, Any], ctx: Context) -> Datase
     places = locate_sources(section, ctx.base_folder)
     evaluation_places = locate_evaluation(section, ctx.base_folder)
     steps = resolve_operators(section.operators)
-    sources, evaluation = _read(places, evaluation_places, ctx)
+    read = _read(places, evaluation_places, ctx)
 
-    rows = make_ids_unique(list(chain.from_iterable(source.rows for source in sources)))
-    rows = assign_groups(rows, section.split.by)
-    held_out = {name: _prepare_held_out(read.rows, section.split.by) for name, read in evaluation.items()}
+    rows = assign_groups(read.rows, section.split.by)
+    held_out = {name: _group_held_out(part, section.split.by) for name, part in read.held_out.items()}
 
     cleaned = apply_operators(rows, steps, held_out)
-    waterfall = [_describe_reading(sources), *cleaned.waterfall]
+    waterfall = [WaterfallStep(operator="read", rows_in=len(rows), rows_out=len(rows)), *cleaned.waterfall]
     _require_rows(cleaned, waterfall)
     splits = {**split_rows(cleaned.rows, section.split, ctx.seed), **held_out}
 
     identity = DatasetIdentity(
-        sources=tuple(source.read for source in [*sources, *evaluation.values()]),
+        sources=read.sources,
         waterfall=(*waterfall, _describe_split(cleaned.rows, splits)),
         splits={name: RowSet(blob=ctx.blobs.put_rows(part), num_rows=len(part)) for name, part in splits.items()},
-        ledger=write_ledger(cleaned.entries, ctx.blobs),
+        ledger=cleaned.entries.store(ctx.blobs),
         operators=tuple(step.to_identity() for step in steps),
     )
     witness = DatasetWitness(
@@ -91,26 +95,27 @@ def refresh(record: DatasetVersion, section: DataSection, ctx: Context) -> Datas
     return record.model_copy(update={"witness": record.witness.model_copy(update={"paths": paths})})
 
 
-def _read(
-    places: Sequence[Place], evaluation: Mapping[str, Place], ctx: Context
-) -> tuple[list[SourceRows], dict[str, SourceRows]]:
-    numbered = {f"source {number}": place for number, place in enumerate(places)}
-    named = {f"evaluation {name}": place for name, place in evaluation.items()}
+@dataclass(frozen=True)
+class _Read:
+    """All files as they were read; ids are unique in each set."""
+
+    sources: tuple[SourceRead, ...]
+    rows: Rows
+    held_out: dict[str, Rows]
+
+
+def _read(places: Sequence[Place], evaluation: Mapping[str, Place], ctx: Context) -> _Read:
+    rows = Rows(has_unique_ids=True)
+    held_out = {name: Rows(has_unique_ids=True) for name in evaluation}
+    targets = [*((place, rows) for place in places), *((place, held_out[name]) for name, place in evaluation.items())]
     with ctx.progress.task("data: reading", total=None, unit="rows") as task:
-        read = read_all({**numbered, **named}, task.advance)
-    return [read[key] for key in numbered], {name: read[f"evaluation {name}"] for name in evaluation}
+        return _Read(tuple(read_all(targets, task.advance)), rows, held_out)
 
 
-def _prepare_held_out(rows: list[Row], by: str) -> list[Row]:
-    """Give evaluation rows unique ids, and groups where they have the column; nothing else is changed."""
-    unique = make_ids_unique(rows)
-    has_groups = by != BY_CONVERSATION and all(row.fields.get(by) is not None for row in unique)
-    return assign_groups(unique, by) if has_groups else unique
-
-
-def _describe_reading(sources: Sequence[SourceRows]) -> WaterfallStep:
-    num_rows = sum(len(source.rows) for source in sources)
-    return WaterfallStep(operator="read", rows_in=num_rows, rows_out=num_rows)
+def _group_held_out(rows: Rows, by: str) -> Sequence[Row]:
+    """Give evaluation rows groups where all have the column; nothing else is changed."""
+    has_groups = by != BY_CONVERSATION and all(row.fields.get(by) is not None for row in rows)
+    return assign_groups(rows, by) if has_groups else rows
 
 
 def _describe_split(rows: Sequence[Row], splits: Mapping[str, Sequence[Row]]) -> WaterfallStep:
@@ -131,7 +136,7 @@ def _require_rows(cleaned: Cleaned, waterfall: Sequence[WaterfallStep]) -> None:
 
 
 def _list_paths(places: Sequence[Place], evaluation: Mapping[str, Place]) -> tuple[str, ...]:
-    return tuple(str(place.path) for place in [*places, *evaluation.values()])
+    return tuple(str(place.path.absolute()) for place in [*places, *evaluation.values()])
 
 
 def _describe_place(place: Place) -> dict[str, Any]:

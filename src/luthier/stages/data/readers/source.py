@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from luthier.foundation.core.errors import DataError, Problem
-from luthier.foundation.schema.rows import Row
+from luthier.foundation.schema.rows import Origin, Row
 from luthier.instruments.text.forms import detect_form, to_row
 from luthier.stages.data.readers.parse import decode, parse_json, parse_object
 from luthier.stages.data.readers.streams import iterate_lines, open_rows, read_document
+from luthier.stages.data.spool import Rows
 
 MAX_SHOWN_PROBLEMS: Final = 20
 _JSON_SUFFIXES: Final = {".json"}
@@ -49,18 +50,29 @@ class RowsRead:
     """What reading a file gave.
 
     Attributes:
-        rows: The good rows in file order.
+        rows: The good rows in file order, after those that were there before.
+        num_rows: How many good rows the file has.
+        first: Where the first good row was read.
         format: Format as read.
         form: Form as read; empty where no row was good.
         problems: The first ``MAX_SHOWN_PROBLEMS`` problems.
         num_problems: How many there are in all.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
+    num_rows: int = 0
+    first: Origin | None = None
     format: str = ""
     form: str = ""
     problems: list[Problem] = field(default_factory=list)
     num_problems: int = 0
+
+    def add_row(self, row: Row, form: str) -> None:
+        """Keep a good row."""
+        self.form = form
+        self.first = self.first or row.origin
+        self.num_rows += 1
+        self.rows.append(row)
 
     def add_problems(self, problems: tuple[Problem, ...]) -> None:
         """Keep the first problems and count all."""
@@ -82,7 +94,7 @@ class RowsRead:
                 Problem(
                     "E-DAT-009",
                     f"{self.num_problems} rows are bad; the first {len(self.problems)} are shown",
-                    got=f"{self.num_problems} bad rows, {len(self.rows)} good ones",
+                    got=f"{self.num_problems} bad rows, {self.num_rows} good ones",
                     allowed="no bad row",
                     fix="luthier data check FILE",
                 )
@@ -90,17 +102,18 @@ class RowsRead:
         raise DataError.collect(problems)
 
 
-def read_rows(reading: Reading, on_row: Callable[[], None] | None = None) -> RowsRead:
+def read_rows(reading: Reading, on_row: Callable[[], None] | None = None, *, into: Rows | None = None) -> RowsRead:
     """Read a file whole; bad rows are collected, not raised.
 
     Args:
         reading: What to read and how.
         on_row: Called once a row, for progress.
+        into: Where the good rows are added; new rows where None.
 
     Raises:
         DataError: For what concerns the file and not one row: E-DAT-001, 002, 004, 005, 006.
     """
-    result = RowsRead()
+    result = RowsRead(Rows() if into is None else into)
     with open_rows(reading.path) as stream:
         result.format = find_format(stream, reading)
         records = iterate_json(stream, reading) if result.format == "json" else iterate_jsonl(stream, reading)
@@ -108,7 +121,7 @@ def read_rows(reading: Reading, on_row: Callable[[], None] | None = None) -> Row
             _add_record(result, reading, number, record)
             if on_row is not None:
                 on_row()
-    if not result.rows and not result.num_problems:
+    if not result.num_rows and not result.num_problems:
         raise DataError(
             "E-DAT-002",
             "the file holds no rows",
@@ -217,15 +230,14 @@ def _add_record(result: RowsRead, reading: Reading, number: int, record: dict[st
     if result.form and form != result.form:
         result.add_problems((_describe_mixed(result, origin, form),))
         return
-    result.form = form
-    result.rows.append(row)
+    result.add_row(row, form)
 
 
 def _describe_mixed(result: RowsRead, origin: str, form: str) -> Problem:
     return Problem(
         "E-DAT-007",
         "the rows of one file have different forms",
-        got=f"{form}, while {result.rows[0].origin} is {result.form}",
+        got=f"{form}, while {result.first} is {result.form}",
         origin=origin,
         allowed="one form a file",
         fix=f"move the {form} rows to a file of their own, or say `form: {result.form}`",
