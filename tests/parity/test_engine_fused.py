@@ -193,3 +193,18 @@ def test_a_weight_is_cast_once_and_again_when_it_changed() -> None:
 def test_the_allocator_is_told_once_and_says_whether_it_listened() -> None:
     assert keep_freed_memory() is keep_freed_memory()
     assert isinstance(keep_freed_memory(), bool)
+
+
+def test_a_frozen_head_is_cast_once_and_one_that_is_trained_keeps_its_own_precision() -> None:
+    loaded = wrap_model(make_tiny("llama"))
+    weight = loaded.model.get_output_embeddings().weight
+    with autocast("bf16"), torch.inference_mode():
+        first = loaded.head_weight_VD
+        assert first.dtype == torch.bfloat16
+        assert torch.equal(first, weight.to(torch.bfloat16))
+        assert loaded.head_weight_VD is first
+    assert not first.is_inference(), "the copy made for answers serves gradients too"
+    assert loaded.head_weight_VD is weight
+    weight.requires_grad_()
+    with autocast("bf16"):
+        assert loaded.head_weight_VD is weight

@@ -120,7 +120,8 @@ class WeightCopies:
             return weight
         version, copy = self._copies.get(id(weight), (-1, weight))
         if version != weight._version or copy.dtype != dtype:
-            copy = weight.detach().to(dtype)
+            with torch.inference_mode(mode=False):  # the same copy serves answers and gradients
+                copy = weight.detach().to(dtype)
             self._copies[id(weight)] = (weight._version, copy)
         return copy
 
