@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from luthier.foundation.core.clock import Clock
-from luthier.foundation.core.hashing import canonical_json, parse_canonical_json, sha256_json
+from luthier.foundation.core.hashing import canonical_json, parse_canonical_json
 from luthier.foundation.store import tables
+from luthier.foundation.store.audit_chain import GENESIS, AuditRow, hash_entry, verify_chain
 from luthier.foundation.store.database import Database
-
-GENESIS: Final = "0" * 64
 
 
 class AuditEntry(NamedTuple):
@@ -45,7 +44,7 @@ class AuditLog:
         last = connection.execute(statement).one_or_none()
         seq, prev = (last.seq + 1, last.hash) if last else (1, GENESIS)
         time = self._clock.now().isoformat(timespec="microseconds")
-        entry = AuditEntry(seq, time, action, dict(facts), prev, _hash(seq, time, action, dict(facts), prev))
+        entry = AuditEntry(seq, time, action, dict(facts), prev, hash_entry(seq, time, action, dict(facts), prev))
         connection.execute(
             tables.audit.insert().values(**{**entry._asdict(), "facts": canonical_json(entry.facts).decode()})
         )
@@ -63,16 +62,19 @@ class AuditLog:
             for row in rows
         ]
 
+    def rows(self) -> list[AuditRow]:
+        """List all entries as they lie, also what nobody could have written."""
+        columns = [tables.audit.c[name] for name in AuditRow._fields]
+        with self._database.read() as connection:
+            return [AuditRow(*row) for row in connection.execute(select(*columns).order_by(tables.audit.c.seq))]
+
+    def head(self) -> str:
+        """Return the hash of the newest entry; zeros where there is none."""
+        statement = select(tables.audit.c.hash).order_by(tables.audit.c.seq.desc()).limit(1)
+        with self._database.read() as connection:
+            return str(connection.execute(statement).scalar_one_or_none() or GENESIS)
+
     def find_break(self) -> int | None:
         """Return the number of the first entry that does not fit the chain, or None where all do."""
-        prev = GENESIS
-        for expected, entry in enumerate(self.entries(), start=1):
-            actual = _hash(entry.seq, entry.time, entry.action, entry.facts, entry.prev)
-            if entry.seq != expected or entry.prev != prev or entry.hash != actual:
-                return expected
-            prev = entry.hash
-        return None
-
-
-def _hash(seq: int, time: str, action: str, facts: dict[str, Any], prev: str) -> str:
-    return sha256_json({"seq": seq, "time": time, "action": action, "facts": facts, "prev": prev})
+        findings = verify_chain(self.rows()).findings
+        return findings[0].seq if findings else None

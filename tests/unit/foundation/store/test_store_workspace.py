@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from luthier.foundation.core.clock import FixedClock
 from luthier.foundation.core.errors import StoreError
-from luthier.foundation.store.audit import GENESIS
+from luthier.foundation.store.audit_chain import GENESIS
 from luthier.foundation.store.database import Database
 from luthier.foundation.store.workspace import Workspace, find_workspace
 from tests.fixtures.store_records import make_dataset
