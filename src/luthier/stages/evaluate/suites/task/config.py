@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -24,15 +24,17 @@ MetricChoice = Annotated[PluginChoice, BeforeValidator(_read_choice)]
 
 
 class Config(SuiteConfig):
-    """Ask every assistant turn of held-out rows after its true history, and score the answers.
+    """Ask assistant turns of held-out rows after their true history, and score the answers.
 
     Attributes:
         on: ``validation``, ``test`` or a name under ``data.evaluation``.
         metrics: What is reported; the first decides which rows are shown as worst.
-        max_questions: Draw this many by the recipe's seed; None asks all.
+        max_questions: Draw this many by the recipe's seed, from the turns that a metric counts; None asks all of them.
         max_new_tokens: Longest answer.
         too_long: What to do with a question that leaves no room for its answer.
     """
+
+    VERSION: ClassVar[int] = 2
 
     on: str = "test"
     metrics: Annotated[tuple[MetricChoice, ...], Field(min_length=1)] = (PluginChoice(type="exact_match"),)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 
+from luthier.foundation import registry
 from luthier.foundation.core.errors import EvalError
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PluginChoice
+from luthier.instruments.measure.metric import Item, Metric
 from luthier.instruments.text.encode import encode_prompt
 from luthier.instruments.text.questions import Question, iterate_questions
 from luthier.stages.evaluate.suite import Prompt, Source, draw, refuse_empty
@@ -37,18 +39,17 @@ class TaskSuite:
         return config.max_new_tokens
 
     def gather(self, config: Config, source: Source) -> list[Prompt]:
-        """Return the questions.
+        """Return the questions: the turns that a metric counts, or as many of these as are drawn.
 
         Raises:
             EvalError: E-EVA-001 for a question too long, E-EVA-002 where the base cannot be told the answers,
-                E-EVA-004 for a set without questions.
+                E-EVA-004 for a set without questions, E-EVA-009 where no metric counts any.
         """
-        rows = list(source.rows(config.on))
-        questions = [(row, question) for row in rows for question in iterate_questions(row)]
-        drawn = draw([q.id for _, q in questions], config.max_questions, seed=source.seed, name=str(config.name))
+        names = _list_counted(config, source)
+        drawn = draw(names, config.max_questions, seed=source.seed, name=str(config.name))
         allowed = find_allowed_answers(source.rows("train")) if TOLD in source.systems else ()
         prompts, left_out = [], 0
-        for row, question in questions:
+        for row, question in _iterate_questions(config, source):
             if question.id not in drawn:
                 continue
             prompt = _put(row, question, source, allowed)
@@ -60,6 +61,37 @@ class TaskSuite:
             source.say(f"{left_out} questions of {config.on!r} leave no room for an answer and are left out")
         refuse_empty(prompts, on=config.on, needs="rows with an assistant's turn after a user's or a tool's")
         return prompts
+
+
+def _iterate_questions(config: Config, source: Source) -> Iterator[tuple[Row, Question]]:
+    return ((row, question) for row in source.rows(config.on) for question in iterate_questions(row))
+
+
+def _list_counted(config: Config, source: Source) -> list[str]:
+    """Return the ids of the turns that at least one metric counts; the others would be asked for nothing."""
+    scorers: list[tuple[Metric, Any]] = [
+        (
+            registry.load_runtime("metrics", choice.type),
+            registry.load_config("metrics", choice.type).model_validate(choice.options),
+        )
+        for choice in config.metrics
+    ]
+    names, num_turns = [], 0
+    for row, question in _iterate_questions(config, source):
+        num_turns += 1
+        item = Item(reference=question.reference, fields=row.fields)
+        if any(metric.counts(item, options) for metric, options in scorers):
+            names.append(question.id)
+    if num_turns and not names:
+        raise EvalError(
+            "E-EVA-009",
+            f"no metric of the suite {config.name!r} counts any of the {num_turns} turns of {config.on!r}",
+            got=", ".join(f"{choice.type} {choice.options}" for choice in config.metrics),
+            allowed="a metric that fits the rows",
+            fix="luthier list metrics",
+            field="evaluate.suites",
+        )
+    return names
 
 
 def _put(row: Row, question: Question, source: Source, allowed: Sequence[str]) -> Prompt:
