@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from luthier.foundation.core.errors import MissingExtra
+from luthier.foundation.core.files import REAL, FileSystem
 from luthier.foundation.schema.telemetry import KnownResponse, RequestFacts
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ class Watch:
     """Telemetry of one server; an observer of its requests."""
 
     def __init__(
-        self, served: Served, *, workspace: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        served: Served,
+        *,
+        workspace: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        fs: FileSystem = REAL,
     ) -> None:
         """Open it; nothing is written before the first request.
 
@@ -46,6 +52,7 @@ class Watch:
             served: What the server tells of itself.
             workspace: The folder that holds ``.luthier``; without one there is no traffic log.
             environment: The ``OTEL_*`` variables; the process's own by default.
+            fs: File system that the traffic log is written through.
 
         Raises:
             MissingExtra: E-ENV-001 where an endpoint for traces is set and the extra ``otel`` is not there.
@@ -55,7 +62,7 @@ class Watch:
         from luthier.stages.monitor.telemetry_log import TrafficLog
         from luthier.stages.monitor.telemetry_metrics import RequestMetrics
 
-        log = TrafficLog(workspace / FOLDER_NAME / FOLDER) if workspace is not None else None
+        log = TrafficLog(workspace / FOLDER_NAME / FOLDER, fs=fs) if workspace is not None else None
         spans = _open_spans(os.environ if environment is None else environment)
         self._telemetry = Telemetry(RequestMetrics(_to_counts(served)), log, spans)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from luthier.server.metrics import make_telemetry
 from luthier.server.observers import ExtensionMaker
 
-EXTENSIONS: Final[tuple[ExtensionMaker, ...]] = ()
+EXTENSIONS: Final[tuple[ExtensionMaker, ...]] = (make_telemetry,)

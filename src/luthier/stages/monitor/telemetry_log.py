@@ -97,17 +97,16 @@ class TrafficLog:
         if newest and newest[0].stat().st_size < self._bounds.file_bytes:
             return newest[0]
         number = max((number for (found, number), _ in files if found == day), default=-1) + 1
-        self._make_room(folder, [path for _, path in files])
+        self._make_room([path for _, path in files])
         return folder / (f"{day}.jsonl" if number == 0 else f"{day}.{number}.jsonl")
 
-    def _make_room(self, folder: Path, files: list[Path]) -> None:
+    def _make_room(self, files: list[Path]) -> None:
         total = sum(path.stat().st_size for path in files)
         for path in files:
             if total + self._bounds.file_bytes <= self._bounds.release_bytes:
                 return
             total -= path.stat().st_size
             path.unlink(missing_ok=True)
-        self._fs.sync_folder(folder)
 
 
 def iterate_files(folder: Path) -> Iterator[tuple[tuple[str, int], Path]]:

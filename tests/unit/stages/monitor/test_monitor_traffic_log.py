@@ -11,7 +11,7 @@ import pytest
 from luthier.foundation.schema.telemetry import RequestContent
 from luthier.instruments.text.form_messages import Place, read_messages
 from luthier.instruments.text.privacy import find_private
-from luthier.stages.monitor.telemetry import MAX_RECENT, Telemetry
+from luthier.stages.monitor.telemetry import Telemetry
 from luthier.stages.monitor.telemetry_log import LogBounds, TrafficLog, describe_request, iterate_files
 from luthier.stages.monitor.telemetry_metrics import RequestMetrics, ServerCounts
 from tests.fixtures.requests_seen import RELEASE, make_content, make_facts
@@ -141,9 +141,10 @@ def test_an_id_that_a_customer_quotes_is_not_taken_for_that_response(tmp_path: P
     assert TrafficLog(tmp_path).find("chatcmpl-9") is None
 
 
-def test_remembered_responses_are_bounded(tmp_path: Path) -> None:
+def test_remembered_responses_are_bounded(monkeypatch) -> None:
+    monkeypatch.setattr("luthier.stages.monitor.telemetry.MAX_RECENT", 50)
     telemetry = Telemetry(RequestMetrics(ServerCounts(lambda: {"desk": RELEASE})))
-    for number in range(MAX_RECENT + 10):
+    for number in range(60):
         telemetry.on_request(make_facts(number))
 
     assert telemetry.find_response("chatcmpl-9") is None
