@@ -23,6 +23,7 @@ DIGESTS = {
     "plan": "03639f5b53d452782726a64804327770e615467ad705305bd2acc9f8f75ed5fa",
     "run": "1c9323ad5a9f8fb36aebd200314ca8cad91211f190f936b565803e3cee6a58d8",
     "report": "ca534dd3ddde74f97fbdf02fb1791b092d9c6819ef47c467691feb5a1db82677",
+    "monitor_reference": "86f464dd93acfcf4465b990736dd3f79899123cac2403fdc5d9e9928d23bbd88",
 }
 
 # `[]` stands for each entry of a list, `{}` for each value of a mapping, `?` for what has a default.
@@ -184,6 +185,24 @@ witness.seconds?: number
 witness.peak_memory_bytes?: integer
 witness.num_answers?: integer
 witness.html?: string
+""",
+    "monitor_reference": """
+identity.parents?{}: digest
+identity.mode: watch|reference
+identity.reference: digest
+identity.false_alarm_rate: number
+identity.horizon_days: integer
+identity.signals[].name: string
+identity.signals[].detector: string
+identity.signals[].num_rows: integer
+identity.signals[].num_dimensions: integer
+identity.signals[].threshold: number
+identity.absent?{}: string
+identity.base?: string
+identity.base_digest?: digest | null
+identity.dashboards?{}: digest
+witness.seconds?: number
+witness.folder?: string
 """,
 }
 

@@ -123,7 +123,13 @@ TABLES: Final[dict[str, Table]] = dict(
             **_built_in(f"{_STAGES}.deploy.exporters", "adapter", "merged"),
         ),
         _table("targets", "target", f"{_STAGES}.deploy.targets"),
-        _table("detectors", "detector", f"{_STAGES}.monitor.detectors"),
+        _table(
+            "detectors",
+            "detector",
+            f"{_STAGES}.monitor.detectors",
+            **_built_in(f"{_STAGES}.monitor.detectors", "rank", source="Mann and Whitney 1947"),
+            **_built_in(f"{_STAGES}.monitor.detectors", "mmd", source="arXiv:0804.1026"),
+        ),
     ]
 )
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
+from luthier.foundation.schema.monitoring import MonitorReference
 from luthier.foundation.schema.plan import Plan
 from luthier.foundation.schema.protocols import AnyRecord
 from luthier.foundation.schema.report import Report
@@ -33,6 +34,9 @@ def describe(record: AnyRecord) -> str:
             return _describe_run(record)
         case Report():
             return _describe_report(record)
+        case MonitorReference():
+            watched = ", ".join(signal.name for signal in record.identity.signals)
+            return f"watches {watched or 'nothing'}; false alarms at most {record.identity.false_alarm_rate:g}"
         case _:
             return str(record.KIND)
 

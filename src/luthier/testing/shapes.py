@@ -11,6 +11,7 @@ from luthier.instruments.measure.metric import Metric
 from luthier.stages.data.outcomes import Operator
 from luthier.stages.deploy.exporter import Exporter
 from luthier.stages.evaluate.suite import Suite
+from luthier.stages.monitor.detector import Detector
 from luthier.stages.train.job import Launcher, Objective
 
 PROTOCOLS: Final[dict[str, type]] = {
@@ -21,6 +22,7 @@ PROTOCOLS: Final[dict[str, type]] = {
     "launchers": Launcher,
     "suites": Suite,
     "exporters": Exporter,
+    "detectors": Detector,
 }
 
 

@@ -126,8 +126,9 @@ class DeploySection(Noun):
 
 
 class MonitorSection(Noun):
-    """Stage 7: how drift is watched."""
+    """Stage 7: how drift is watched. Deploy asks for ``mode: reference``, whose record travels in the release."""
 
+    mode: Literal["watch", "reference"] = "watch"
     false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
     retune: Literal["off", "suggest", "auto"] = "suggest"
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
+from luthier.foundation.schema.monitoring import MonitorReference
 from luthier.foundation.schema.noun import Record
 from luthier.foundation.schema.plan import Plan
 from luthier.foundation.schema.report import Report
@@ -29,5 +30,6 @@ class Kind:
 
 
 KINDS: Final[dict[str, Kind]] = {
-    record_class.KIND: Kind(record_class) for record_class in (DatasetVersion, ModelChoice, Plan, Run, Report)
+    record_class.KIND: Kind(record_class)
+    for record_class in (DatasetVersion, ModelChoice, Plan, Run, Report, MonitorReference)
 }

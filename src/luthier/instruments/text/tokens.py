@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,11 @@ class TextTokenizer:
         return TokenizedText(
             np.asarray(encoding.ids, dtype=np.int32), np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         )
+
+    def encode_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Tokenise many texts at once, without offsets; no token is added."""
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def decode(self, ids: NDArray[np.integer[Any]] | list[int], *, skip_special: bool = False) -> str:
         """Return the text of token ids."""

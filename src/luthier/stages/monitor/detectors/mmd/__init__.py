@@ -1,0 +1,1 @@
+"""Distance of the means of embeddings."""

@@ -1,0 +1,1 @@
+"""Ranks of a number among the reference's."""
