@@ -59,6 +59,20 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
         "approve": CommandRow(
             "govern:approve", "Approve a report, or override its verdict; running its recipe again then goes on."
         ),
+        "audit": CommandRow("", "The log of everything that happened, each entry chained to the one before."),
+        "lineage": CommandRow(
+            "govern:lineage", "Trace a release, a run or any record back to its source files, every arrow by digest."
+        ),
+        "card": CommandRow(
+            "govern:card", "Print the model card of a release, or of a report that none was made from yet, as Markdown."
+        ),
+    },
+    "govern audit": {
+        "show": CommandRow("govern:audit_show", "Show what happened in this workspace, in order."),
+        "verify": CommandRow(
+            "govern:audit_verify",
+            "Say whether the audit log is what was written; an edit, a gap or a swap ends with exit code 3.",
+        ),
     },
     "feedback": {
         "add": CommandRow("feedback:add", "Add feedback on an answer that was served here, or a file of it."),

@@ -30,7 +30,8 @@ class LazyGroup(click.Group):
         if row is None:
             return None
         if not row.place:
-            return LazyGroup(cmd_name, rows=GROUPS[cmd_name], help=row.summary, no_args_is_help=True)
+            path = cmd_name if cmd_name in GROUPS else f"{self.name} {cmd_name}"
+            return LazyGroup(cmd_name, rows=GROUPS[path], help=row.summary, no_args_is_help=True)
         module, _, name = row.place.partition(":")
         command: click.Command = getattr(importlib.import_module(f"luthier.cli.commands.{module}"), name)
         return command

@@ -40,6 +40,11 @@ WATCH_EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "The files, the signature and the key must fit each other; one of them is not the one that was there when it was signed.",
         "Make the release again, or get it from whoever signed it.",
     ),
+    "E-GOV-007": Explanation(
+        "Audit log changed",
+        "Every entry carries the hash of the one before; from the entry that the message names on, this is not the log that was written.",
+        "Compare with a backup or with the audit head that a release keeps in its witness.json.",
+    ),
     "E-MON-001": Explanation(
         "Traffic not understood",
         "A line that cannot be read may be the one that would have shown the drift, so none is skipped.",
