@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from luthier.foundation.core.clock import Clock
 from luthier.foundation.core.errors import LuthierError
-from luthier.foundation.schema.serving import Answering, ChatRuntime
+from luthier.foundation.schema.serving import ChatRuntime
 from luthier.server.bodies import read_body
-from luthier.server.chat_call import read_chat_call
+from luthier.server.chat_call import ChatCall, read_chat_call
 from luthier.server.course import Course
 from luthier.server.failures import CLIENT_GONE, answer_error, make_internal_error
 from luthier.server.models import find_model
@@ -23,6 +25,9 @@ from luthier.server.options import ServerOptions
 from luthier.server.replies import send_stream, send_whole
 from luthier.server.strict_json import parse_json_object
 from luthier.server.wire import Head, make_response_id
+
+SMALL_BODY_BYTES: Final = 65_536
+"""A body up to this length is checked in the event loop: that takes less time than waking a thread may."""
 
 
 class ChatEndpoint:
@@ -60,23 +65,27 @@ class ChatEndpoint:
             self._board.post(notes.to_facts(keep_content=self._options.keep_content))
 
     async def _answer(self, notes: Notes, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope, receive, self._options)
-
-        def begin() -> Answering:
-            call = notes.call = read_chat_call(parse_json_object(body), self._options)
-            notes.model = find_model(self._runtime, call.request.model)
-            return self._runtime.submit(call.request)
-
-        course = Course(begin, request_id=notes.request_id)
+        call = await self._read_call(scope, receive)
+        model = find_model(self._runtime, call.request.model)
+        notes.read(call, model)
+        course = Course(partial(self._runtime.submit, call.request), request_id=notes.request_id)
         try:
             async with _watch_client(receive, course, notes):
-                answering = await course.wait_begun()
-                call, model = notes.accept(answering.prompt_token_ids, make_response_id())
+                notes.accept(await course.wait_begun(), make_response_id())
                 head = Head(notes.response_id, int(notes.time), model)
                 reply = send_stream if call.is_streaming else send_whole
                 await reply(call, head, notes, course, send)
         finally:
             course.cancel()
+
+    async def _read_call(self, scope: Scope, receive: Receive) -> ChatCall:
+        body = await read_body(scope, receive, self._options)
+        if len(body) <= SMALL_BODY_BYTES:
+            return self._check_body(body)
+        return await asyncio.to_thread(self._check_body, body)
+
+    def _check_body(self, body: bytes) -> ChatCall:
+        return read_chat_call(parse_json_object(body), self._options)
 
 
 @asynccontextmanager

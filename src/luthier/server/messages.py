@@ -13,7 +13,7 @@ from luthier.server.fields import check_keys, read_text, refuse_unsupported
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 MAX_NAME_CHARACTERS: Final = 256
 MESSAGE_KEYS: Final = ("role", "content", "name", "tool_calls", "tool_call_id")
-EMPTY_KEYS: Final = ("refusal", "audio", "annotations", "function_call")
+EMPTY_KEYS: Final = ("refusal", "audio", "annotations", "function_call", "parsed")
 """What SDKs send back when an answer is put into the next request; nothing in them is read, so they must be empty."""
 
 
@@ -111,7 +111,7 @@ def _read_call(call: object, field: str) -> ToolCall:
         _refuse(field, 'must be {"id": "…", "type": "function", "function": {"name": "…", "arguments": "…"}}', got=call)
     check_keys(call, ("id", "type", "function", "index"), field=field)
     function: Mapping[str, Any] = call["function"]
-    check_keys(function, ("name", "arguments"), field=f"{field}.function")
+    check_keys(function, ("name", "arguments", "parsed_arguments"), field=f"{field}.function")  # the SDK's own reading
     if call.get("type", "function") != "function":
         _refuse(f"{field}.type", "must be function", got=call["type"])
     call_id = read_text(call, "id", f"{field}.id", max_characters=MAX_NAME_CHARACTERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from luthier.foundation.core.clock import Clock
 from luthier.foundation.core.errors import LuthierError, ServeError
-from luthier.foundation.schema.serving import Delta, ServedModel
+from luthier.foundation.schema.serving import Answering, Delta, ServedModel
 from luthier.foundation.schema.telemetry import UNKNOWN_MODEL, RequestContent, RequestFacts
 from luthier.server.chat_call import ChatCall
 from luthier.server.failures import find_status
@@ -12,7 +12,7 @@ from luthier.server.wire import Answer
 
 
 class Notes:
-    """One request's notes; written by the event loop, and by the request's thread until it is accepted."""
+    """One request's notes; written by the event loop alone."""
 
     def __init__(self, clock: Clock, request_id: str) -> None:
         """Start the watch."""
@@ -31,15 +31,16 @@ class Notes:
         self._started = clock.monotonic()
         self._first_token_seconds: float | None = None
 
-    def accept(self, prompt_token_ids: tuple[int, ...], response_id: str) -> tuple[ChatCall, ServedModel]:
-        """Note that the runtime took the request; return what was asked of whom."""
-        if self.call is None or self.model is None:
-            message = "a request is read before it is accepted"
-            raise AssertionError(message)
-        self.prompt_token_ids = prompt_token_ids
+    def read(self, call: ChatCall, model: ServedModel) -> None:
+        """Note what is asked of whom."""
+        self.call = call
+        self.model = model
+        self.answers = [Answer() for _ in range(call.request.n)]
+
+    def accept(self, answering: Answering, response_id: str) -> None:
+        """Note that the runtime took the request."""
+        self.prompt_token_ids = answering.prompt_token_ids
         self.response_id = response_id
-        self.answers = [Answer() for _ in range(self.call.request.n)]
-        return self.call, self.model
 
     def add(self, delta: Delta) -> None:
         """Note one piece of an answer."""
@@ -83,7 +84,7 @@ class Notes:
             first_token_seconds=self._first_token_seconds,
             prompt_tokens=len(self.prompt_token_ids),
             completion_tokens=self.num_completion_tokens,
-            num_answers=len(self.answers),
+            num_answers=len(self.answers) if self.response_id else 0,
             finish_reason=self.answers[0].finish_reason if self.answers else None,
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
             is_streaming=bool(self.call and self.call.is_streaming),
@@ -91,7 +92,7 @@ class Notes:
         )
 
     def _to_content(self) -> RequestContent | None:
-        if self.call is None or not self.answers:
+        if self.call is None or not self.response_id:
             return None
         return RequestContent(
             messages=self.call.request.messages,

@@ -85,6 +85,8 @@ class ObserverBoard:
 
     def post(self, facts: RequestFacts) -> None:
         """Have the observers told; called in the event loop, returns at once."""
+        if not self.observers:
+            return
         if self._num_waiting >= MAX_WAITING:
             self._lose("observers are slower than requests")
             return

@@ -265,6 +265,7 @@ def test_observers_that_are_too_slow_lose_facts_instead_of_filling_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     board = ObserverBoard()
+    board.observers.append(Notebook())
     monkeypatch.setattr(board, "_num_waiting", MAX_WAITING)
     facts = RequestFacts(time=0.0, request_id="r", status=200, seconds=0.0)
 
