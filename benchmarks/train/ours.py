@@ -91,7 +91,8 @@ def main(spec_path: Path, result_path: Path) -> None:
     method.build(loaded, load_config("methods", "lora").model_validate(options), seed=spec["seed"])
     loaded_bytes = mark_loaded()
     folder = result_path.parent / "ours"
-    job = Job(plan, "bench", Path(), "small", NO_DIGEST, folder, load_runtime("objectives", "sft"), rows, (), ())
+    sft = load_runtime("objectives", "sft"), load_config("objectives", "sft")()
+    job = Job(plan, "bench", Path(), "small", NO_DIGEST, folder, *sft, rows, (), ())
     lengths = [len(row.token_ids_T) for row in rows]
     steps = [StepRows(0, tuple(step), sum(lengths[index] for index in step)) for step in spec["steps"]]
     loop.iterate_steps = lambda *_, **__: iter(steps)  # the same rows in each step as on the other side

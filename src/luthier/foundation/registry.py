@@ -89,6 +89,7 @@ TABLES: Final[dict[str, Table]] = dict(
             "objective",
             f"{_STAGES}.train.objectives",
             **_built_in(f"{_STAGES}.train.objectives", "sft", source="arXiv:2203.02155"),
+            **_built_in(f"{_STAGES}.train.objectives", "dpo", source="arXiv:2305.18290"),
         ),
         _table(
             "launchers",
@@ -107,6 +108,8 @@ TABLES: Final[dict[str, Table]] = dict(
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "json_validity", source="RFC 8259"),
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "tool_call", source="Berkeley Function Calling Leaderboard"),
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "bits_per_byte", source="arXiv:2101.00027"),
+            **_built_in(f"{_INSTRUMENTS}.measure.metrics", "pair_accuracy", source="arXiv:2305.18290"),
+            **_built_in(f"{_INSTRUMENTS}.measure.metrics", "pair_likelihood", source="arXiv:2405.19534"),
         ),
         _table("graders", "", f"{_INSTRUMENTS}.measure.graders"),
         _table(
@@ -115,6 +118,7 @@ TABLES: Final[dict[str, Table]] = dict(
             f"{_STAGES}.evaluate.suites",
             **_built_in(f"{_STAGES}.evaluate.suites", "task"),
             **_built_in(f"{_STAGES}.evaluate.suites", "forgetting", source="arXiv:2405.09673"),
+            **_built_in(f"{_STAGES}.evaluate.suites", "preference"),
         ),
         _table(
             "exporters",

@@ -21,8 +21,8 @@ def make_items() -> tuple[list[Item], list[Item]]:
     right, wrong = [], []
     for text in _TEXTS:
         reference = Message(role="assistant", content=text)
-        right.append(Item(reference, answer=text, content=text, nats=1.0))
-        wrong.append(Item(reference, answer="no: {", content="no: {", nats=40.0))
+        right.append(Item(reference, answer=text, content=text, nats=1.0, lead=3.0, base_lead=1.0))
+        wrong.append(Item(reference, answer="no: {", content="no: {", nats=40.0, lead=-3.0, base_lead=1.0))
     call = ToolCall(function=FunctionCall(name="find", arguments='{"city": "Bern"}'))
     other = ToolCall(function=FunctionCall(name="book", arguments="{}"))
     reference = Message(role="assistant", content="{}", tool_calls=(call,))

@@ -9,7 +9,7 @@ from luthier.foundation.core.errors import Problem
 from luthier.foundation.recipe.complaints import Complaints
 from luthier.foundation.recipe.nodes import find_origin, iterate_leaves, to_value
 from luthier.foundation.recipe.paths import find_variables
-from luthier.foundation.schema.plugins import PluginConfig, SuiteConfig
+from luthier.foundation.schema.plugins import MethodConfig, ObjectiveConfig, PluginConfig, SuiteConfig
 from luthier.foundation.schema.sections import EvaluateSection, Split
 
 OWN_SPLITS: Final = ("train", "validation", "test")
@@ -29,6 +29,7 @@ def check_recipe(plain: Mapping[str, Any], configs: Mapping[str, PluginConfig], 
         complaints.add(_missing_sources(complaints))
     _check_split(_get_map(data, "split"), complaints)
     _check_evaluation_names(_get_map(data, "evaluation"), complaints)
+    _check_cell(_get_map(plain, "train"), configs, complaints)
     suites = {path: config for path, config in configs.items() if isinstance(config, SuiteConfig)}
     names = _check_suites(suites, _get_map(data, "evaluation"), complaints)
     all_suites_known = len(suites) == len(evaluate.get("suites") or [])
@@ -65,6 +66,23 @@ def _missing_sources(complaints: Complaints) -> Problem:
         fix="sources: [{path: data/train.jsonl}]",
         field="data.sources",
     )
+
+
+def _check_cell(train: Mapping[str, Any], configs: Mapping[str, PluginConfig], complaints: Complaints) -> None:
+    """Refuse an objective that compares with the base under a method that overwrites it."""
+    method, objective = configs.get("train.method"), configs.get("train.objective")
+    if not (isinstance(method, MethodConfig) and isinstance(objective, ObjectiveConfig)):
+        return
+    if objective.NEEDS_REFERENCE and not method.KEEPS_BASE:
+        names = {family: _get_map(train, family).get("type") for family in ("method", "objective")}
+        _contradiction(
+            complaints,
+            "train.method",
+            f"the objective {names['objective']} compares with the base, which the method {names['method']} overwrites",
+            got=f"method {names['method']}, objective {names['objective']}",
+            allowed="a method that leaves the base as it is, such as lora",
+            fix="train.method: lora",
+        )
 
 
 def _check_split(split: Mapping[str, Any], complaints: Complaints) -> None:

@@ -28,9 +28,15 @@ class SelectorConfig(PluginConfig):
 
 
 class MethodConfig(PluginConfig):
-    """Options of a method, with the arithmetic that the plan needs. ``QUANTISATIONS``: bases that it can train on."""
+    """Options of a method, with the arithmetic that the plan needs.
+
+    Attributes:
+        QUANTISATIONS: Bases that it can train on.
+        KEEPS_BASE: Whether the base can be had back while its tuned form is in memory; an adapter is switched off.
+    """
 
     QUANTISATIONS: ClassVar[frozenset[str]] = frozenset({"none"})
+    KEEPS_BASE: ClassVar[bool] = True
 
     def trainable_parameters(self, shape: ModelShape) -> int:
         """Count the parameters that get gradients.
@@ -49,9 +55,17 @@ class MethodConfig(PluginConfig):
 
 
 class ObjectiveConfig(PluginConfig):
-    """Options of a loss."""
+    """Options of a loss, with the arithmetic that the plan needs.
+
+    Attributes:
+        ROW_KINDS: Kinds of rows that it learns from.
+        NEEDS_REFERENCE: Whether each step also runs the base: a forward pass more, and a method that keeps the base.
+        RATE_FACTOR: What the method's default learning rate is multiplied with.
+    """
 
     ROW_KINDS: ClassVar[frozenset[str]] = frozenset()
+    NEEDS_REFERENCE: ClassVar[bool] = False
+    RATE_FACTOR: ClassVar[float] = 1.0
 
 
 class SuiteConfig(PluginConfig):

@@ -136,10 +136,13 @@ def chunked_nll(
     return -(logps_M * weights_M.to(logps_M.dtype)).sum(), weights_M.sum()
 
 
-def _chunk_logps(hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities of the targets and of the whole vocabulary's logits, shifted: ``log_softmax``."""
-    log_softmax_MV = torch.log_softmax(compute_logits(hidden_MD, weight_VD, form), dim=-1)
-    return log_softmax_MV.gather(1, target_ids_M[:, None])[:, 0], log_softmax_MV
+def _chunk_logps(hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm) -> Tensor:
+    """Return the targets' log-probabilities, to the bit those of :func:`_logits_gradient`.
+
+    A preference objective subtracts one from the other, and a model that is still its base must gain nothing.
+    """
+    logits_MV = compute_logits(hidden_MD, weight_VD, form)
+    return logits_MV.gather(1, target_ids_M[:, None])[:, 0] - torch.logsumexp(logits_MV, dim=-1)
 
 
 def _logits_gradient(
@@ -180,7 +183,7 @@ class _ChunkedLogps(torch.autograd.Function):
                 logps_C, gradient_CV = _logits_gradient(hidden_CD, weight_VD, target_ids_C, form)
                 gradients.append(gradient_CV.to(weight_VD.dtype) @ weight_VD)
             else:
-                logps_C, _ = _chunk_logps(hidden_CD, weight_VD, target_ids_C, form)
+                logps_C = _chunk_logps(hidden_CD, weight_VD, target_ids_C, form)
             logps.append(logps_C)
         ctx.keeps_gradient, ctx.chunk, ctx.form, ctx.hidden_dtype = keeps_gradient, chunk, form, hidden_MD.dtype
         if keeps_gradient:

@@ -28,6 +28,8 @@ class Item:
         calls: The calls that were read in it.
         fields: Further columns of the row.
         nats: Negative log-likelihood of the reference under the system; None where the suite does not weigh it.
+        lead: By how many nats the system finds the chosen answer of a pair likelier than the rejected one.
+        base_lead: The same under the base.
     """
 
     reference: Message
@@ -36,6 +38,8 @@ class Item:
     calls: tuple[ToolCall, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
     nats: float | None = None
+    lead: float | None = None
+    base_lead: float | None = None
 
 
 class Metric(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,16 @@ class EncodedRow:
     origin: Origin = NOWHERE
 
     @property
+    def sequences(self) -> tuple[EncodedRow, ...]:
+        """The row itself: what an example of one sequence consists of."""
+        return (self,)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the row has."""
+        return len(self.token_ids_T)
+
+    @property
     def num_trained(self) -> int:
         """How many tokens are targets."""
         return int(np.count_nonzero(self.weights_T))
@@ -61,17 +71,20 @@ class WeightedText:
     weights_T: NDArray[np.float32]  # noqa: N815
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRows:
+ExampleT_co = TypeVar("ExampleT_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class EncodedRows(Generic[ExampleT_co]):
     """Many rows, with what is wrong with the bad ones.
 
     Attributes:
-        rows: The good rows in order.
+        rows: The good rows in order, as the examples that they make.
         problems: One problem for each of the first 20 bad rows.
         num_bad: How many rows are bad.
     """
 
-    rows: tuple[EncodedRow, ...]
+    rows: tuple[ExampleT_co, ...]
     problems: tuple[Problem, ...]
     num_bad: int
 
@@ -97,7 +110,7 @@ def encode_rows(
     *,
     train_on: TrainOn = "assistant",
     max_length: int | None = None,
-) -> EncodedRows:
+) -> EncodedRows[EncodedRow]:
     """Encode rows; bad ones are collected, not raised.
 
     Args:
@@ -305,7 +318,7 @@ def _check_trainable(row: Row) -> None:
             got=row.kind,
             origin=origin,
             allowed="conversations, prompt and completion, or plain text",
-            fix='write rows with one answer, such as {"prompt": "…", "completion": "…"}',
+            fix="train.objective: dpo" if row.kind == "preference" else '{"prompt": "…", "completion": "…"}',
         )
     if not row.messages or row.messages[-1].role != "assistant":
         raise DataError(

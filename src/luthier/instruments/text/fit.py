@@ -8,20 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from luthier.foundation.core.errors import DataError, Problem
 from luthier.foundation.schema.rows import Message, Row
-from luthier.instruments.text.encode import MAX_SHOWN_PROBLEMS, EncodedRow, EncodedRows, TrainOn, encode_row
+from luthier.instruments.text.encode import (
+    MAX_SHOWN_PROBLEMS,
+    EncodedRow,
+    EncodedRows,
+    ExampleT_co,
+    TrainOn,
+    encode_row,
+)
+from luthier.instruments.text.pairs import EncodedPair, encode_pair
 from luthier.instruments.text.tokens import TextTokenizer
 
 TooLong = Literal["refuse", "drop", "split"]
 TOO_LONG_CODE = "E-TXT-009"
+ExampleT = TypeVar("ExampleT")
 
 
 @dataclass
-class _Fitting:
-    rows: list[EncodedRow] = field(default_factory=list)
+class _Fitting(Generic[ExampleT]):
+    rows: list[ExampleT] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     num_bad: int = 0
@@ -31,9 +40,12 @@ class _Fitting:
         if self.num_bad <= MAX_SHOWN_PROBLEMS:
             self.problems.append(error.problems[0])
 
+    def finish(self) -> FittedRows[ExampleT]:
+        return FittedRows(EncodedRows(tuple(self.rows), tuple(self.problems), self.num_bad), tuple(self.dropped))
+
 
 @dataclass(frozen=True)
-class FittedRows:
+class FittedRows(Generic[ExampleT_co]):
     """Rows as they will be trained on.
 
     Attributes:
@@ -41,7 +53,7 @@ class FittedRows:
         dropped: Ids of rows that are too long and were left out, as the recipe says.
     """
 
-    encoded: EncodedRows
+    encoded: EncodedRows[ExampleT_co]
     dropped: tuple[str, ...]
 
 
@@ -53,7 +65,7 @@ def fit_rows(
     max_length: int,
     too_long: TooLong,
     on_row: Callable[[], None] | None = None,
-) -> FittedRows:
+) -> FittedRows[EncodedRow]:
     """Encode rows and do with the long ones what the recipe says.
 
     Args:
@@ -66,7 +78,7 @@ def fit_rows(
             system message and the tools. What cannot be cut so is a problem.
         on_row: Called after each row.
     """
-    fitting = _Fitting()
+    fitting: _Fitting[EncodedRow] = _Fitting()
     for row in rows:
         try:
             fitting.rows.append(encode_row(row, tokenizer, train_on=train_on, max_length=max_length))
@@ -79,12 +91,44 @@ def fit_rows(
                 _split(row, tokenizer, fitting, train_on=train_on, max_length=max_length)
         if on_row is not None:
             on_row()
-    return FittedRows(
-        EncodedRows(tuple(fitting.rows), tuple(fitting.problems), fitting.num_bad), tuple(fitting.dropped)
-    )
+    return fitting.finish()
 
 
-def _split(row: Row, tokenizer: TextTokenizer, fitting: _Fitting, *, train_on: TrainOn, max_length: int) -> None:
+def fit_pairs(
+    rows: Sequence[Row],
+    tokenizer: TextTokenizer,
+    *,
+    max_length: int,
+    too_long: TooLong,
+    on_row: Callable[[], None] | None = None,
+) -> FittedRows[EncodedPair]:
+    """Encode preferences and do with the long ones what the recipe says.
+
+    Args:
+        rows: Preferences.
+        tokenizer: The model's, with the chat template in use.
+        max_length: Greatest number of tokens of a prompt with one of its answers.
+        too_long: ``refuse`` makes each a problem, ``drop`` leaves it out. A pair cannot be cut without comparing
+            something else, so under ``split`` it is a problem too.
+        on_row: Called after each row.
+    """
+    fitting: _Fitting[EncodedPair] = _Fitting()
+    for row in rows:
+        try:
+            fitting.rows.append(encode_pair(row, tokenizer, max_length=max_length))
+        except DataError as error:
+            if error.code == TOO_LONG_CODE and too_long == "drop":
+                fitting.dropped.append(row.id)
+            else:
+                fitting.note(error)
+        if on_row is not None:
+            on_row()
+    return fitting.finish()
+
+
+def _split(
+    row: Row, tokenizer: TextTokenizer, fitting: _Fitting[EncodedRow], *, train_on: TrainOn, max_length: int
+) -> None:
     try:
         cut = _cut_text if row.kind == "text" else _cut_conversation
         pieces = list(cut(row, tokenizer, train_on, max_length))

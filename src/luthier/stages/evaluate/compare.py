@@ -20,6 +20,7 @@ from luthier.stages.evaluate.harness import Answer, Answers
 from luthier.stages.evaluate.suite import PlannedSuite, Prompt
 
 TUNED = "tuned"
+BASE = "base"
 NEGLIGIBLE = 1e-9
 """Distance below which two sums of the same numbers in another order count as equal."""
 
@@ -69,8 +70,12 @@ def score_suite(planned: PlannedSuite, answers: Answers, *, call_style: str, see
     Raises:
         EvalError: E-EVA-009 when no question counts for a metric.
     """
+    bases = answers.get((planned.name, BASE), {})
     items = {
-        system: [_to_item(p, answers[planned.name, system][p.id], call_style) for p in planned.prompts]
+        system: [
+            _to_item(p, answers[planned.name, system][p.id], bases.get(p.id, Answer()), call_style)
+            for p in planned.prompts
+        ]
         for system in planned.systems
     }
     return [
@@ -114,9 +119,9 @@ def score_metric(
     )
 
 
-def _to_item(prompt: Prompt, answer: Answer, call_style: str) -> Item:
+def _to_item(prompt: Prompt, answer: Answer, base: Answer, call_style: str) -> Item:
     content, calls = parse_tool_calls(answer.text, call_style)
-    return Item(prompt.reference, answer.text, content, calls, prompt.fields, answer.nats)
+    return Item(prompt.reference, answer.text, content, calls, prompt.fields, answer.nats, answer.lead, base.lead)
 
 
 def list_values(scored: Sequence[ScoredMetric]) -> tuple[MetricValue, ...]:

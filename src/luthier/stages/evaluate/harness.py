@@ -19,7 +19,7 @@ from luthier.foundation.core.errors import EvalError
 from luthier.foundation.core.files import REAL, FileSystem, disk_errors, write_atomic
 from luthier.foundation.core.hashing import sha256_bytes, sha256_json
 from luthier.foundation.core.progress import Progress
-from luthier.stages.evaluate.suite import PlannedSuite, Prompt
+from luthier.stages.evaluate.suite import Asked, PlannedSuite, Prompt
 
 ANSWERS_NAME: Final = "answers.jsonl"
 
@@ -32,11 +32,18 @@ class Answer:
         text: The generated answer; empty where text was weighed.
         finish: ``stop``, ``length`` or ``weighed``.
         nats: Negative log-likelihood of the reference; None where an answer was generated.
+        other_nats: The same of a pair's rejected answer; None where there is no pair.
     """
 
     text: str = ""
     finish: str = "weighed"
     nats: float | None = None
+    other_nats: float | None = None
+
+    @property
+    def lead(self) -> float | None:
+        """By how many nats the chosen answer of a pair is likelier than the rejected one."""
+        return None if self.nats is None or self.other_nats is None else self.other_nats - self.nats
 
 
 class Machine(Protocol):
@@ -46,12 +53,12 @@ class Machine(Protocol):
         """Be that system inside the context."""
         ...
 
-    def plan(self, prompts: Sequence[np.ndarray], max_new_tokens: int) -> list[tuple[int, ...]]:
+    def plan(self, prompts: Sequence[Asked], max_new_tokens: int) -> list[tuple[int, ...]]:
         """Cut prompts into batches that depend on the prompts alone; 0 new tokens means that they are weighed."""
         ...
 
     def answer(
-        self, prompts: Sequence[np.ndarray], max_new_tokens: int, open_batches: Sequence[int]
+        self, prompts: Sequence[Asked], max_new_tokens: int, open_batches: Sequence[int]
     ) -> Iterator[list[Answer]]:
         """Answer the planned batches of these numbers, one after another, or weigh them."""
         ...
@@ -112,7 +119,7 @@ class AnswerLog:
 
 
 def _to_json(answer: Answer) -> dict[str, Any]:
-    return {"text": answer.text, "finish": answer.finish, "nats": answer.nats}
+    return {"text": answer.text, "finish": answer.finish, "nats": answer.nats, "other_nats": answer.other_nats}
 
 
 def ask_all(
@@ -143,7 +150,7 @@ def ask_all(
 
 def _ask(planned: PlannedSuite, system: str, machine: Machine, log: AnswerLog) -> Iterator[tuple[Prompt, Answer]]:
     max_new_tokens = planned.suite.max_new_tokens(planned.config)
-    prompts = [prompt.ids_for(system) for prompt in planned.prompts]
+    prompts = [prompt.asked_of(system) for prompt in planned.prompts]
     batches = machine.plan(prompts, max_new_tokens)
     names = [
         _name_batch((planned.name, system, max_new_tokens), [(planned.prompts[i].id, prompts[i]) for i in batch])
@@ -165,7 +172,20 @@ def _pair(planned: PlannedSuite, batch: Sequence[int], answers: Sequence[Answer]
         yield planned.prompts[place], answer
 
 
-def _name_batch(what: tuple[str, str, int], members: Sequence[tuple[str, np.ndarray]]) -> str:
+def _name_batch(what: tuple[str, str, int], members: Sequence[tuple[str, Asked]]) -> str:
     """Name a batch by all that its answers depend on, so that another question's answer is never taken for it."""
-    asked = [[name, sha256_bytes(np.asarray(ids, dtype="<i4").tobytes())] for name, ids in members]
-    return sha256_json([list(what), asked])[:24]
+    named = [[name, *(_digest_ids(ids) for ids in _list_ids(asked))] for name, asked in members]
+    return sha256_json([list(what), named])[:24]
+
+
+def _list_ids(asked: Asked) -> Iterator[np.ndarray]:
+    if isinstance(asked, np.ndarray):
+        yield asked
+        return
+    for sequence in asked.sequences:
+        yield sequence.token_ids_T
+        yield np.flatnonzero(sequence.weights_T)
+
+
+def _digest_ids(ids: np.ndarray) -> str:
+    return sha256_bytes(np.asarray(ids, dtype="<i4").tobytes())

@@ -14,11 +14,13 @@ from luthier.foundation import registry
 from luthier.foundation.core.seeds import derive_seed
 from luthier.instruments.engine.load import LoadedModel, load_model
 from luthier.instruments.engine.runtimes.torch_batched.config import Config as RuntimeConfig
-from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN, Asked
+from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN
+from luthier.instruments.engine.runtimes.torch_batched.runtime import Asked as AskedTokens
 from luthier.instruments.engine.score import score_rows
 from luthier.instruments.text.encode import EncodedRow
 from luthier.instruments.text.tokens import TextTokenizer
 from luthier.stages.evaluate.harness import Answer
+from luthier.stages.evaluate.suite import Asked
 
 TUNED: Final = "tuned"
 WEIGH_ROWS: Final = 16
@@ -80,15 +82,16 @@ class EngineMachine:
         else:
             yield
 
-    def plan(self, prompts: Sequence[np.ndarray], max_new_tokens: int) -> list[tuple[int, ...]]:
+    def plan(self, prompts: Sequence[Asked], max_new_tokens: int) -> list[tuple[int, ...]]:
         """Cut prompts into batches: by shared beginnings and length where answers are generated."""
         if not max_new_tokens:
             starts = range(0, len(prompts), WEIGH_ROWS)
             return [tuple(range(start, min(start + WEIGH_ROWS, len(prompts)))) for start in starts]
-        return [batch.rows for batch in PLUGIN.plan_batches(prompts, RuntimeConfig(max_new_tokens=max_new_tokens))]
+        config = RuntimeConfig(max_new_tokens=max_new_tokens)
+        return [batch.rows for batch in PLUGIN.plan_batches(_only_ids(prompts), config)]
 
     def answer(
-        self, prompts: Sequence[np.ndarray], max_new_tokens: int, open_batches: Sequence[int]
+        self, prompts: Sequence[Asked], max_new_tokens: int, open_batches: Sequence[int]
     ) -> Iterator[list[Answer]]:
         """Answer batches greedily, or weigh them."""
         if not max_new_tokens:
@@ -97,16 +100,17 @@ class EngineMachine:
                 yield self._weigh([prompts[row] for row in batches[number]])
             return
         config = RuntimeConfig(max_new_tokens=max_new_tokens)
-        planned = PLUGIN.plan_batches(prompts, config)
-        asked = Asked(prompts, config, self.tokenizer.end_token_ids)
+        ids = _only_ids(prompts)
+        planned = PLUGIN.plan_batches(ids, config)
+        asked = AskedTokens(ids, config, self.tokenizer.end_token_ids)
         for _, found in PLUGIN.answer_batches(self.loaded, asked, [planned[number] for number in open_batches]):
             yield [Answer(self.tokenizer.decode(list(one.token_ids)), one.finish_reason) for one in found]
 
-    def _weigh(self, texts: Sequence[np.ndarray]) -> list[Answer]:
-        rows = [EncodedRow(str(i), ids, np.ones(len(ids), dtype=np.float32)) for i, ids in enumerate(texts)]
-        for row in rows:
-            row.weights_T[0] = 0.0
-        return [Answer(nats=-float(logps.sum())) for logps in score_rows(self.loaded, rows, pack_tokens=PACK_TOKENS)]
+    def _weigh(self, asked: Sequence[Asked]) -> list[Answer]:
+        sequences = [_list_sequences(one) for one in asked]
+        rows = [row for own in sequences for row in own]
+        scores = iter(score_rows(self.loaded, rows, pack_tokens=PACK_TOKENS))
+        return [Answer("", "weighed", *(-float(next(scores).sum()) for _ in own)) for own in sequences]
 
     def sample(self, count: int, num_tokens: int) -> list[list[int]]:
         """Have the base write texts of its own, from its start token, at temperature 1."""
@@ -119,3 +123,17 @@ class EngineMachine:
         with self.using("base"):
             answers = PLUGIN.generate(self.loaded, prompts, config, end_ids=ends, seed=seed)
         return [list(answer.token_ids) for answer in answers]
+
+
+def _only_ids(prompts: Sequence[Asked]) -> list[np.ndarray]:
+    """Return prompts as tokens; pairs are weighed and never generated from."""
+    return [prompt for prompt in prompts if isinstance(prompt, np.ndarray)]
+
+
+def _list_sequences(asked: Asked) -> tuple[EncodedRow, ...]:
+    """Return what is weighed: both answers of a pair, or every token of a text after its first."""
+    if not isinstance(asked, np.ndarray):
+        return asked.sequences
+    weights = np.ones(len(asked), dtype=np.float32)
+    weights[0] = 0.0
+    return (EncodedRow("", asked, weights),)

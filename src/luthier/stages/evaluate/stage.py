@@ -23,6 +23,7 @@ from luthier.foundation.schema.sections import EvaluateSection
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.instruments.text.tool_calls import find_call_style
 from luthier.stages.evaluate.compare import TUNED, ScoredMetric, list_differences, list_values, score_suite
+from luthier.stages.evaluate.declaration import VERSION as VERSION
 from luthier.stages.evaluate.gates import check_gates, conclude, judge_gates
 from luthier.stages.evaluate.harness import ANSWERS_NAME, AnswerLog, Answers, ask_all
 from luthier.stages.evaluate.machine import EngineMachine, TunedFiles
@@ -31,7 +32,6 @@ from luthier.stages.evaluate.passages import sample_once
 from luthier.stages.evaluate.record import list_answers, list_questions
 from luthier.stages.evaluate.suite import PlannedSuite, Source
 
-VERSION: Final = 1
 PAGE_NAME: Final = "report.html"
 TUNED_FOLDER: Final = "tuned"
 

@@ -13,7 +13,11 @@ from luthier.foundation.core.hashing import sha256_json
 from luthier.foundation.schema.plugins import SuiteConfig
 from luthier.foundation.schema.rows import Message, Row
 from luthier.foundation.schema.sections import PluginChoice
+from luthier.instruments.text.pairs import EncodedPair
 from luthier.instruments.text.tokens import TextTokenizer
+
+Asked = np.ndarray | EncodedPair
+"""What a machine is given of one question: tokens to go on from or to weigh, or two answers to weigh."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +32,7 @@ class Prompt:
         reference: The true answer, or the text that is weighed.
         token_ids: For each system what it is shown; text that is weighed has one entry, for all.
         fields: Further columns of the row.
+        pair: Two answers to one prompt, both weighed; None where one text is weighed or answered.
     """
 
     id: str
@@ -37,6 +42,11 @@ class Prompt:
     reference: Message
     token_ids: Mapping[str, np.ndarray]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    pair: EncodedPair | None = None
+
+    def asked_of(self, system: str) -> Asked:
+        """Return what a system is given."""
+        return self.ids_for(system) if self.pair is None else self.pair
 
     def ids_for(self, system: str) -> np.ndarray:
         """Return the tokens that a system is shown."""

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.plan import Reason
-from luthier.foundation.schema.plugins import MethodConfig
+from luthier.foundation.schema.plugins import MethodConfig, ObjectiveConfig
 from luthier.foundation.schema.sections import PlanSection, TrainSection
 from luthier.instruments.text.batches import StepRows, iterate_steps
-from luthier.instruments.text.encode import EncodedRow
+from luthier.instruments.text.pairs import Example
 from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
@@ -38,11 +41,26 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """What is tuned and how: all that carries arithmetic of its own.
+
+    Attributes:
+        shape: The base's dimensions.
+        method: Which weights move.
+        objective: What the loss is.
+    """
+
+    shape: ModelShape
+    method: MethodConfig
+    objective: ObjectiveConfig
+
+
+@dataclass(frozen=True)
 class Draft:
     """Every number of a run that does not name a blob.
 
     Attributes:
-        chosen: Rows that are trained on, in order.
+        chosen: Examples that are trained on, in order.
         numbers: Fields of ``PlanIdentity``.
         pack: How a step is computed, with its memory by parts.
         seconds: Estimated training time.
@@ -50,7 +68,7 @@ class Draft:
         num_computed: The same with shared beginnings computed once a step.
     """
 
-    chosen: tuple[EncodedRow, ...]
+    chosen: tuple[Example, ...]
     numbers: dict[str, Any]
     pack: PackChoice
     seconds: float
@@ -61,21 +79,21 @@ class Draft:
 
 
 def draft_run(
-    rows: Sequence[EncodedRow],
+    rows: Sequence[Example],
     section: PlanSection,
     train: TrainSection,
     *,
-    base: tuple[ModelShape, MethodConfig],
+    cell: Cell,
     machine: Machine,
     seed: int,
 ) -> Draft:
     """Fix the numbers of a run.
 
     Args:
-        rows: Rendered training rows in the order in which a prefix is taken.
+        rows: Rendered training examples in the order in which a prefix is taken.
         section: What the run may take.
         train: What the recipe asks for; ``auto`` is decided here.
-        base: The base's dimensions and the method's options.
+        cell: The base's dimensions, the method's and the objective's options.
         machine: Measured speed and memory limit.
         seed: Orders the rows of each epoch.
 
@@ -83,21 +101,27 @@ def draft_run(
         PlanError: E-PLN-001 when nothing fits the memory, E-PLN-003 and E-PLN-006 when no row is left, and what the
             method's arithmetic refuses.
     """
-    shape, method = base
+    shape, method = cell.shape, cell.method
     trainable = method.trainable_parameters(shape)
     precision, why_precision = _choose_precision(section, machine.speed)
-    timer = _Timer(shape, machine.speed, precision=precision, is_full=trainable >= shape.num_parameters)
+    timer = _Timer(cell, machine.speed, precision=precision, is_full=trainable >= shape.num_parameters)
     chosen, why_number = _choose_rows(rows, section, train, timer)
-    lengths = [len(row.token_ids_T) for row in chosen]
+    lengths = [example.num_tokens for example in chosen]
+    apart = [count_distinct_tokens([s.token_ids_T for s in example.sequences]) for example in chosen]
     batch_tokens, why_batch = choose_batch_tokens(train.batch_tokens, lengths, epochs=train.epochs)
-    learning_rate, why_rate = choose_learning_rate(train.learning_rate, method, shape)
+    learning_rate, why_rate = choose_learning_rate(
+        train.learning_rate, method, shape, factor=cell.objective.RATE_FACTOR
+    )
     steps = list(iterate_steps(lengths, batch_tokens=batch_tokens, epochs=train.epochs, seed=seed))[: train.max_steps]
     pack = choose_pack(
         shape,
         trainable=trainable,
         precision=precision,
-        longest=max(lengths),
-        preferred=prefer_pack_tokens([[chosen[i].token_ids_T for i in step.rows] for step in steps[:SAMPLE_STEPS]]),
+        longest=max(apart),
+        preferred=prefer_pack_tokens(
+            [_list_sequences(chosen, step) for step in steps[:SAMPLE_STEPS]],
+            num_apart=sum(apart[i] for step in steps[:SAMPLE_STEPS] for i in step.rows),
+        ),
         room=machine.room,
     )
     work = _count_work(chosen, steps)
@@ -113,8 +137,7 @@ def draft_run(
             **_schedule(train, len(steps)),
         },
         pack=pack,
-        seconds=LOADING_SECONDS
-        + timer.estimate(work, mean_length=sum(lengths) / len(lengths), recomputes=pack.recomputes),
+        seconds=LOADING_SECONDS + timer.estimate(work, mean_length=_mean_length(chosen), recomputes=pack.recomputes),
         num_tokens=work.num_tokens,
         num_computed=work.num_computed,
         num_trained=work.num_trained,
@@ -123,8 +146,8 @@ def draft_run(
 
 
 def _choose_rows(
-    rows: Sequence[EncodedRow], section: PlanSection, train: TrainSection, timer: _Timer
-) -> tuple[tuple[EncodedRow, ...], Reason]:
+    rows: Sequence[Example], section: PlanSection, train: TrainSection, timer: _Timer
+) -> tuple[tuple[Example, ...], Reason]:
     seconds_a_row = timer.estimate_a_row(rows[:SAMPLE_ROWS], train) if rows else 0.0
     number, why = choose_num_examples(
         section, available=len(rows), seconds_an_epoch_row=seconds_a_row, epochs=train.epochs
@@ -149,10 +172,20 @@ class _Work:
     num_trained: int
 
 
-def _count_work(rows: Sequence[EncodedRow], steps: Sequence[StepRows]) -> _Work:
+def _list_sequences(rows: Sequence[Example], step: StepRows) -> list[NDArray[np.int32]]:
+    return [sequence.token_ids_T for i in step.rows for sequence in rows[i].sequences]
+
+
+def _mean_length(rows: Sequence[Example]) -> float:
+    """Return the mean length of a sequence, which attention runs over."""
+    lengths = [sequence.num_tokens for row in rows for sequence in row.sequences]
+    return sum(lengths) / len(lengths)
+
+
+def _count_work(rows: Sequence[Example], steps: Sequence[StepRows]) -> _Work:
     return _Work(
         num_tokens=sum(step.num_tokens for step in steps),
-        num_computed=sum(count_distinct_tokens([rows[i].token_ids_T for i in step.rows]) for step in steps),
+        num_computed=sum(count_distinct_tokens(_list_sequences(rows, step)) for step in steps),
         num_trained=sum(rows[i].num_trained for step in steps for i in step.rows),
     )
 
@@ -161,28 +194,28 @@ def _count_work(rows: Sequence[EncodedRow], steps: Sequence[StepRows]) -> _Work:
 class _Timer:
     """Seconds of work on this machine."""
 
-    shape: ModelShape
+    cell: Cell
     speed: MachineSpeed
     precision: str
     is_full: bool
 
     def estimate(self, work: _Work, *, mean_length: float, recomputes: bool = False) -> float:
         flops = count_step_flops(
-            self.shape,
+            self.cell.shape,
             num_tokens=work.num_computed,
             num_trained_tokens=work.num_trained,
             mean_length=mean_length,
             trains_all_weights=self.is_full,
-            recomputes=recomputes,
+            more_forwards=recomputes + self.cell.objective.NEEDS_REFERENCE,
         )
         return estimate_seconds(flops, gigaflops=self.speed.rate(self.precision), precision=self.precision)
 
-    def estimate_a_row(self, rows: Sequence[EncodedRow], train: TrainSection) -> float:
+    def estimate_a_row(self, rows: Sequence[Example], train: TrainSection) -> float:
         """Estimate the seconds that one row takes once, from a sample cut into steps as the run would be."""
-        lengths = [len(row.token_ids_T) for row in rows]
+        lengths = [row.num_tokens for row in rows]
         batch_tokens, _ = choose_batch_tokens(train.batch_tokens, lengths, epochs=max(train.epochs, 3))
         steps = list(iterate_steps(lengths, batch_tokens=batch_tokens, epochs=1, seed=0))
-        return self.estimate(_count_work(rows, steps), mean_length=sum(lengths) / len(lengths)) / len(rows)
+        return self.estimate(_count_work(rows, steps), mean_length=_mean_length(rows)) / len(rows)
 
 
 def _choose_precision(section: PlanSection, speed: MachineSpeed) -> tuple[str, Reason]:

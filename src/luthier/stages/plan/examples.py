@@ -8,10 +8,10 @@ from luthier.foundation.core.errors import PlanError
 from luthier.foundation.core.hashing import sha256_json
 from luthier.foundation.schema.plan import Reason
 from luthier.foundation.schema.sections import PlanSection
-from luthier.instruments.text.encode import EncodedRow
+from luthier.instruments.text.pairs import Example
 
 
-def order_examples(rows: Sequence[EncodedRow], *, ranking: Sequence[str] | None, seed: int) -> list[EncodedRow]:
+def order_examples(rows: Sequence[Example], *, ranking: Sequence[str] | None, seed: int) -> list[Example]:
     """Order rows so that a prefix is what to train on: by the stored ranking, else by a seeded draw."""
     if ranking is None:
         return sorted(rows, key=lambda row: sha256_json([seed, "example", row.id]))

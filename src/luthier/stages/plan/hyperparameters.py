@@ -38,11 +38,15 @@ def choose_batch_tokens(asked: int | str, lengths: Sequence[int], *, epochs: flo
     return tokens, Reason(field="train.batch_tokens", value=str(tokens), reason=why)
 
 
-def choose_learning_rate(asked: float | str, method: MethodConfig, shape: ModelShape) -> tuple[float, Reason]:
-    """Choose the greatest learning rate of the schedule: the recipe's, or the method's own default."""
+def choose_learning_rate(
+    asked: float | str, method: MethodConfig, shape: ModelShape, *, factor: float = 1.0
+) -> tuple[float, Reason]:
+    """Choose the greatest learning rate of the schedule: the recipe's, or the method's default times ``factor``."""
     if not isinstance(asked, str):
         return asked, Reason(field="train.learning_rate", value=str(asked), reason="as the recipe says")
     rate, why = method.default_learning_rate(shape)
+    if factor != 1.0:
+        rate, why = float(f"{rate * factor:.2g}"), f"{why}; times {factor:g} for this objective"
     return rate, Reason(field="train.learning_rate", value=str(rate), reason=why)
 
 

@@ -43,19 +43,20 @@ class PackChoice(Noun):
     reason: Reason
 
 
-def prefer_pack_tokens(steps: Sequence[Sequence[NDArray[np.int32]]]) -> int:
+def prefer_pack_tokens(steps: Sequence[Sequence[NDArray[np.int32]]], *, num_apart: int | None = None) -> int:
     """Return how large a pack should be where memory does not matter.
 
     Args:
-        steps: Token ids of the rows of some steps.
+        steps: Token ids of the sequences of some steps.
+        num_apart: Tokens to compute where each example is by itself; None where every sequence is an example.
 
     Returns:
-        1,024; or, where the rows of a step share so much that packing them together saves a fifth of the work, what
+        1,024; or, where the examples of a step share so much that packing them together saves a fifth of the work, what
         the largest step takes with shared beginnings counted once, up to 4,096.
     """
     distinct = [count_distinct_tokens(rows) for rows in steps]
-    written = sum(len(row) for rows in steps for row in rows)
-    if written < SHARING_PAYS * sum(distinct):
+    apart = sum(len(row) for rows in steps for row in rows) if num_apart is None else num_apart
+    if apart < SHARING_PAYS * sum(distinct):
         return USUAL_PACK
     return min(LARGEST_PACK, max(USUAL_PACK, *distinct))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from luthier.examples.probes import load_probes
 from luthier.foundation.core.errors import PlanError
@@ -12,14 +13,14 @@ from luthier.foundation.registry import load_config
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness
-from luthier.foundation.schema.plugins import MethodConfig
+from luthier.foundation.schema.plugins import MethodConfig, ObjectiveConfig
 from luthier.foundation.schema.protocols import AnyRecord, Context
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PlanSection, TrainSection
-from luthier.instruments.text.encode import EncodedRow, TrainOn
-from luthier.instruments.text.fit import fit_rows
+from luthier.instruments.text.fit import FittedRows, fit_pairs, fit_rows
+from luthier.instruments.text.pairs import PREFERENCE, Example, as_conversation
 from luthier.instruments.text.tokens import load_tokenizer
-from luthier.stages.plan.draft import Draft, Machine, draft_run
+from luthier.stages.plan.draft import Cell, Draft, Machine, draft_run
 from luthier.stages.plan.examples import order_examples
 from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory, read_resident_bytes
 from luthier.stages.plan.machine_speed import measure_speed
@@ -45,16 +46,15 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
     hardware = find_hardware()
     room = read_room(section, hardware)
     check_length(train.max_length, model.identity.shape.max_positions)
-    method = load_config("methods", train.method.type).model_validate(train.method.options)
-    if not isinstance(method, MethodConfig):
-        raise TypeError(type(method))
-    method.trainable_parameters(model.identity.shape)
-    rows = order_examples(encode_training_rows(data, model, train, ctx), ranking=read_ranking(data, ctx), seed=ctx.seed)
+    cell = load_cell(model, train)
+    cell.method.trainable_parameters(cell.shape)
+    encoded = encode_training_rows(data, model, train, cell.objective, ctx=ctx)
+    rows = order_examples(encoded, ranking=read_ranking(data, ctx), seed=ctx.seed)
     draft = draft_run(
         rows,
         section,
         train if _has_validation(data) else train.model_copy(update={"evaluations": 0}),
-        base=(model.identity.shape, method),
+        cell=cell,
         machine=Machine(speed=measure_speed(), room=room),
         seed=ctx.seed,
     )
@@ -72,6 +72,15 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
             seconds=ctx.clock.monotonic() - began,
         ),
     )
+
+
+def load_cell(model: ModelChoice, train: TrainSection) -> Cell:
+    """Return the arithmetic of base, method and objective."""
+    method = load_config("methods", train.method.type).model_validate(train.method.options)
+    objective = load_config("objectives", train.objective.type).model_validate(train.objective.options)
+    if not (isinstance(method, MethodConfig) and isinstance(objective, ObjectiveConfig)):
+        raise TypeError(type(method))
+    return Cell(model.identity.shape, method, objective)
 
 
 def read_room(section: PlanSection, hardware: Hardware) -> Room:
@@ -114,8 +123,8 @@ def check_length(max_length: int, max_positions: int) -> None:
 
 
 def encode_training_rows(
-    data: DatasetVersion, model: ModelChoice, train: TrainSection, ctx: Context
-) -> tuple[EncodedRow, ...]:
+    data: DatasetVersion, model: ModelChoice, train: TrainSection, objective: ObjectiveConfig, *, ctx: Context
+) -> tuple[Example, ...]:
     """Render and tokenise every training row as training will see it.
 
     Raises:
@@ -124,16 +133,11 @@ def encode_training_rows(
     template = ctx.blobs.get(model.identity.chat_template).decode()
     tokenizer = load_tokenizer(Path(model.witness.path), chat_template=template)
     rows = list(ctx.blobs.get_rows(data.identity.splits["train"].blob))
-    train_on = cast("TrainOn", train.objective.options.get("train_on", "assistant"))
+    fit: Callable[..., FittedRows[Example]] = fit_pairs
+    if PREFERENCE not in objective.ROW_KINDS:
+        fit = partial(fit_rows, train_on=getattr(objective, "train_on", "assistant"))
     with ctx.progress.task("render rows", total=len(rows), unit="rows") as bar:
-        fitted = fit_rows(
-            rows,
-            tokenizer,
-            train_on=train_on,
-            max_length=train.max_length,
-            too_long=train.too_long,
-            on_row=bar.advance,
-        )
+        fitted = fit(rows, tokenizer, max_length=train.max_length, too_long=train.too_long, on_row=bar.advance)
     fitted.encoded.raise_problems()
     if fitted.dropped:
         ctx.progress.say(f"{len(fitted.dropped)} rows are longer than {train.max_length} tokens and are left out")
@@ -155,7 +159,8 @@ def _build_identity(
     ctx: Context,
 ) -> PlanIdentity:
     data, model = inputs
-    probes = pick_probes(_iterate_held_out(data, ctx), load_probes(), wanted=section.probes, seed=ctx.seed)
+    held_out = map(as_conversation, _iterate_held_out(data, ctx))  # of a preference its prompt and chosen answer
+    probes = pick_probes(held_out, load_probes(), wanted=section.probes, seed=ctx.seed)
     return PlanIdentity(
         parents={"data": data.digest, "model": model.digest},
         launcher=LAUNCHER if section.launcher == "auto" else section.launcher,

@@ -22,7 +22,7 @@ def count_step_flops(
     num_trained_tokens: float,
     mean_length: float,
     trains_all_weights: bool,
-    recomputes: bool,
+    more_forwards: int,
 ) -> float:
     """Count the floating-point operations of forward and backward passes.
 
@@ -32,7 +32,8 @@ def count_step_flops(
         num_trained_tokens: Positions at which the head runs.
         mean_length: Mean tokens a row, for attention.
         trains_all_weights: Whether weights get gradients (full) or only their inputs (adapters).
-        recomputes: Whether blocks are computed again in the backward pass.
+        more_forwards: Times the blocks are computed beyond one forward and one backward pass: again in the backward
+            pass where they are recomputed, and under the base where the objective compares with it.
 
     Source:
         6 N operations a token for full training, 4 N without weight gradients (Kaplan et al. 2020,
@@ -42,7 +43,7 @@ def count_step_flops(
     body = float(shape.num_parameters - embedding * (1 if shape.is_tied else 2))
     if shape.num_experts:
         body *= max(shape.experts_per_token, 1) / shape.num_experts
-    passes = FORWARD + INPUT_GRADIENT + WEIGHT_GRADIENT * trains_all_weights + FORWARD * recomputes
+    passes = FORWARD + INPUT_GRADIENT + WEIGHT_GRADIENT * trains_all_weights + FORWARD * more_forwards
     attention = 2.0 * shape.num_layers * mean_length * shape.num_heads * shape.head_width * passes / 2.0
     head = embedding * (FORWARD + INPUT_GRADIENT + WEIGHT_GRADIENT * trains_all_weights)
     return num_tokens * (body * passes + attention) + num_trained_tokens * head

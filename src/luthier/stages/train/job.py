@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,15 +15,24 @@ from luthier.foundation.schema.plan import PlanIdentity
 from luthier.foundation.schema.protocols import Context
 from luthier.foundation.schema.rows import Row
 from luthier.instruments.engine.load import LoadedModel
-from luthier.instruments.engine.packing import PackedBatch
 from luthier.instruments.text.encode import EncodedRow
 from luthier.instruments.text.fit import FittedRows
+from luthier.instruments.text.pairs import Example
 from luthier.instruments.text.tokens import TextTokenizer
 from luthier.stages.train.interrupt import Interrupts
 
 
 class Objective(Protocol):
-    """What the loss is. One folder in ``objectives/``."""
+    """What the loss is. One folder in ``objectives/``.
+
+    An example is what one row of data teaches: a sequence to imitate, or two to compare. The loop deals whole examples
+    into steps and never looks inside: what is computed together, and what a step's sum is divided by, is said here.
+
+    Attributes:
+        figures: What it reports of each step beside the loss; names of the curve.
+    """
+
+    figures: tuple[str, ...]
 
     def encode(
         self,
@@ -32,12 +42,20 @@ class Objective(Protocol):
         config: Any,  # noqa: ANN401  the objective's own options
         plan: PlanIdentity,
         on_row: Callable[[], None] | None = None,
-    ) -> FittedRows:
-        """Turn rows into tokens and loss weights, doing with long ones what the plan says."""
+    ) -> FittedRows[Example]:
+        """Turn rows into examples, doing with long ones what the plan says."""
         ...
 
-    def loss(self, loaded: LoadedModel, batch: PackedBatch) -> Tensor:
-        """Return the sum, not the mean, of the batch's weighted losses, in nats."""
+    def weigh(self, examples: Sequence[Any]) -> float:
+        """Return what the summed loss of these examples is divided by: trained tokens, or pairs."""
+        ...
+
+    def pack(self, loaded: LoadedModel, examples: Sequence[Any], *, pack_tokens: int) -> Sequence[Any]:
+        """Part examples into batches that are each run at once, so that their losses add up to that of all."""
+        ...
+
+    def loss(self, tuned: Tuned, batch: Any, config: Any) -> SummedLoss:  # noqa: ANN401  its own batch and options
+        """Return the sum, not the mean, of a batch's losses, in nats."""
         ...
 
 
@@ -58,6 +76,10 @@ class Method(Protocol):
 
     def save(self, loaded: LoadedModel, folder: Path) -> None:
         """Write it in the layout that other tools read."""
+        ...
+
+    def disabled(self, loaded: LoadedModel) -> AbstractContextManager[None]:
+        """Give the base back inside the context, where the method can."""
         ...
 
 
@@ -81,7 +103,8 @@ class Job:
         base_digest: Digest of its weights, written into adapters.
         folder: Where checkpoints, metrics and trained files lie; resumed from.
         objective: The loss.
-        rows: What is trained, in the plan's order.
+        objective_config: Its options.
+        rows: Examples that are trained, in the plan's order.
         validation_rows: What decides which checkpoint is best.
         probes: What certifies parity later.
     """
@@ -93,9 +116,23 @@ class Job:
     base_digest: str
     folder: Path
     objective: Objective
-    rows: tuple[EncodedRow, ...]
-    validation_rows: tuple[EncodedRow, ...]
+    objective_config: Any
+    rows: tuple[Example, ...]
+    validation_rows: tuple[Example, ...]
     probes: tuple[EncodedRow, ...]
+
+
+@dataclass(frozen=True)
+class SummedLoss:
+    """What a batch adds to its step.
+
+    Attributes:
+        total: Sum of losses, in nats; differentiable.
+        figures: Further sums for the curve, by name; they are divided as the loss is.
+    """
+
+    total: Tensor
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

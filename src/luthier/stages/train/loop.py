@@ -1,9 +1,9 @@
 """READ ME FIRST: how a model is trained. One loop; its steps are the functions below it, in order of use.
 
-    draw rows ─▶ gradient of their summed loss over their summed weights ─▶ clip ─▶ AdamW ─▶ write it down
+    draw examples ─▶ gradient of their summed loss over their weight ─▶ clip ─▶ AdamW ─▶ write it down
 
-Three decisions carry the rest. A step is a set of whole rows (``instruments/text/batches.py``): packs only bound
-memory, so the gradient is the same however rows are packed or dealt to ranks. Every step seeds its own random
+Three decisions carry the rest. A step is a set of whole examples (``instruments/text/batches.py``): packs only bound
+memory, so the gradient is the same however examples are packed or dealt to ranks. Every step seeds its own random
 stream by its number, so a checkpoint holds no random state and resuming repeats a run bit for bit. A loss is
 looked at before its update is applied, so a number that is none never reaches the weights.
 
@@ -19,21 +19,20 @@ from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from luthier.foundation.core.errors import TrainError
 from luthier.foundation.core.seeds import derive_seed
 from luthier.foundation.schema.protocols import Context
 from luthier.instruments.engine.allocation import FreedMemory
 from luthier.instruments.engine.load import LoadedModel
-from luthier.instruments.engine.packing import PackedBatch
 from luthier.instruments.engine.precision import autocast
 from luthier.instruments.text.batches import StepRows, iterate_steps
-from luthier.instruments.text.encode import EncodedRow
+from luthier.instruments.text.pairs import Example
 from luthier.stages.train.checkpoint import Checkpoints, Snapshot
 from luthier.stages.train.guard import LossGuard
 from luthier.stages.train.interrupt import Interrupts
-from luthier.stages.train.job import Curve, Job, Method, Tuned
+from luthier.stages.train.job import Curve, Job, Method, SummedLoss, Tuned
 from luthier.stages.train.metrics import METRICS_NAME, MetricsLog, find_last_step
 from luthier.stages.train.optimizer import build_optimizer, collect_state, restore_state
 from luthier.stages.train.schedule import learning_rate_at
@@ -47,7 +46,7 @@ class LiveRun:
 
     Attributes:
         parameters: What is trained, by name.
-        steps: The rows of every step of the plan.
+        steps: The examples of every step of the plan.
         step: Optimizer steps done.
         guard: Watches the loss.
         best_step: Step with the lowest validation loss; 0 before the first validation.
@@ -102,24 +101,24 @@ def train(job: Job, tuned: Tuned, accelerator: Accelerator, *, ctx: Context, int
             rows = run.steps[run.step]
             learning_rate = set_learning_rate(run)
 
-            loss = accumulate_gradient(run, [job.rows[index] for index in rows.rows])
+            seen = accumulate_gradient(run, [job.rows[index] for index in rows.rows])
             grad_norm = clip_gradient(run)
-            check_loss(run, loss, grad_norm)
+            check_loss(run, seen["loss"], grad_norm)
             apply_update(run)
 
-            validation_loss = validate_if_due(run)
+            validated = validate_if_due(run)
             figures = {
-                "loss": loss,
+                **seen,
                 "learning_rate": learning_rate,
                 "grad_norm": grad_norm,
                 "num_tokens": rows.num_tokens,
                 "tokens_per_second": rows.num_tokens / max(ctx.clock.monotonic() - step_started, 1e-9),
-                "validation_loss": validation_loss,
+                **validated,
             }
             metrics.write(step=run.step, epoch=rows.epoch, **figures)
             save_if_due(run, is_asked=interrupts.received is not None)
             interrupts.raise_if_received(state=f"step {run.step} of {len(run.steps)} is saved")
-            bar.advance(loss=loss, tokens_per_second=figures["tokens_per_second"] or 0.0)
+            bar.advance(loss=seen["loss"], tokens_per_second=figures["tokens_per_second"] or 0.0)
     return finish(run, seconds=ctx.clock.monotonic() - started)
 
 
@@ -127,7 +126,7 @@ def begin(job: Job, tuned: Tuned, accelerator: Accelerator, ctx: Context) -> Liv
     """Set a run up from its newest intact checkpoint, or from the beginning."""
     plan = job.plan
     parameters = {name: p for name, p in tuned.loaded.model.named_parameters() if p.requires_grad}
-    lengths = [len(row.token_ids_T) for row in job.rows]
+    lengths = [example.num_tokens for example in job.rows]
     every = iterate_steps(lengths, batch_tokens=plan.batch_tokens, epochs=plan.epochs, seed=plan.seed)
     steps = list(itertools.islice(every, plan.num_steps))
     if len(steps) < plan.num_steps:
@@ -172,33 +171,47 @@ def set_learning_rate(run: LiveRun) -> float:
     return rate
 
 
-def accumulate_gradient(run: LiveRun, rows: Sequence[EncodedRow]) -> float:
-    """Add up the gradient of one step over its packs and ranks, and return its loss.
+def accumulate_gradient(run: LiveRun, examples: Sequence[Example]) -> dict[str, float]:
+    """Add up the gradient of one step over its packs and ranks, and return its ``loss`` and further figures.
 
-    The loss of a step is the sum over all its rows of weighted losses, divided once by the sum of all its
-    weights: every trained token counts the same, in whatever pack or rank it lies.
+    The loss of a step is the sum over all its examples, divided once by their weight (trained tokens, or pairs):
+    every one counts the same, in whatever pack or rank it lies.
 
     Units:
-        Nats per trained token.
+        Nats per trained token or pair.
     """
     plan, accelerator = run.job.plan, run.accelerator
     rank, num_ranks = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(derive_seed(plan.seed, "train", "step", run.step, rank))
-    total_weight = sum(float(row.weights_T.sum(dtype="float64")) for row in rows)
-    packs = run.loaded.pack(rows, pack_tokens=plan.pack_tokens)
-    loss = torch.zeros((), dtype=torch.float64, device=run.loaded.device)
-    for pack in packs[rank::num_ranks]:
-        pack_loss = compute_loss(run, pack)
-        accelerator.backward(pack_loss / total_weight)
-        loss += pack_loss.detach().double() / total_weight
+    weight = run.job.objective.weigh(examples)
+    batches = run.job.objective.pack(run.loaded, examples, pack_tokens=plan.pack_tokens)
+    sums = start_sums(run)
+    for batch in batches[rank::num_ranks]:
+        found = compute_loss(run, batch)
+        accelerator.backward(found.total / weight)
+        add_to_sums(sums, found)
     sum_over_ranks(run)
-    return float(accelerator.reduce(loss, reduction="sum"))
+    means = torch.tensor([total / weight for total in sums.values()], dtype=torch.float64, device=run.loaded.device)
+    return dict(zip(sums, accelerator.reduce(means, reduction="sum").tolist(), strict=True))
 
 
-def compute_loss(run: LiveRun, pack: PackedBatch) -> Tensor:
-    """Return the summed loss of one pack in the plan's precision."""
-    with autocast(run.job.plan.precision, run.loaded.device):
-        return run.job.objective.loss(run.loaded, pack)
+def start_sums(run: LiveRun) -> dict[str, float]:
+    """Name what a step or a validation adds up: the loss, and the objective's further figures."""
+    return dict.fromkeys(("loss", *run.job.objective.figures), 0.0)
+
+
+def add_to_sums(sums: dict[str, float], found: SummedLoss) -> None:
+    """Add one batch."""
+    sums["loss"] += float(found.total.detach())
+    for name, total in found.figures.items():
+        sums[name] += total
+
+
+def compute_loss(run: LiveRun, batch: Any) -> SummedLoss:  # noqa: ANN401  the objective's own
+    """Return the summed loss of one batch in the plan's precision."""
+    job = run.job
+    with autocast(job.plan.precision, run.loaded.device):
+        return job.objective.loss(Tuned(run.loaded, run.method), batch, job.objective_config)
 
 
 def sum_over_ranks(run: LiveRun) -> None:
@@ -242,22 +255,25 @@ def is_due(run: LiveRun, every: int) -> bool:
 
 
 @torch.no_grad()
-def validate_if_due(run: LiveRun) -> float | None:
-    """Compute the loss on the validation rows where the plan asks for it, and note a new best.
+def validate_if_due(run: LiveRun) -> dict[str, float]:
+    """Compute loss and figures on the validation examples where the plan asks for it, and note a new best.
 
     Units:
-        Nats per trained token.
+        Nats per trained token or pair.
     """
-    plan, rows = run.job.plan, run.job.validation_rows
-    if not rows or not is_due(run, plan.evaluate_every):
-        return None
+    plan, objective, examples = run.job.plan, run.job.objective, run.job.validation_rows
+    if not examples or not is_due(run, plan.evaluate_every):
+        return {}
     run.loaded.model.eval()
-    packs = run.loaded.pack(rows, pack_tokens=plan.pack_tokens)
-    loss = sum(float(compute_loss(run, pack)) for pack in packs) / sum(float(pack.weights_M.sum()) for pack in packs)
+    sums = start_sums(run)
+    for batch in objective.pack(run.loaded, examples, pack_tokens=plan.pack_tokens):
+        add_to_sums(sums, compute_loss(run, batch))
     run.loaded.model.train()
+    means = {f"validation_{name}": total / objective.weigh(examples) for name, total in sums.items()}
+    loss = means["validation_loss"]
     if run.best_loss is None or loss < run.best_loss:
         run.best_step, run.best_loss = run.step, loss
-    return loss
+    return means
 
 
 def save_if_due(run: LiveRun, *, is_asked: bool) -> None:

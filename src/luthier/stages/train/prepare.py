@@ -15,6 +15,8 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.plan import Plan
 from luthier.foundation.schema.protocols import Context
 from luthier.instruments.text.encode import EncodedRow
+from luthier.instruments.text.fit import fit_rows
+from luthier.instruments.text.pairs import Example
 from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
 from luthier.stages.train.job import Job, Objective
 
@@ -38,13 +40,14 @@ def prepare_job(data: DatasetVersion, model: ModelChoice, plan: Plan, ctx: Conte
         base_digest=model.identity.weights,
         folder=ctx.folder,
         objective=objective,
+        objective_config=config,
         rows=encode_planned_rows(data, plan, (objective, config, tokenizer), ctx),
         validation_rows=encode_validation_rows(data, plan, (objective, config, tokenizer), ctx),
-        probes=encode_probes(plan, (objective, config, tokenizer), ctx),
+        probes=encode_probes(plan, tokenizer, ctx),
     )
 
 
-def encode_planned_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, ctx: Context) -> tuple[EncodedRow, ...]:
+def encode_planned_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, ctx: Context) -> tuple[Example, ...]:
     """Encode exactly the training rows that the plan names, in its order.
 
     Raises:
@@ -71,7 +74,7 @@ def encode_planned_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, ctx:
     return tuple(by_id[name] for name in wanted)
 
 
-def encode_validation_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, ctx: Context) -> tuple[EncodedRow, ...]:
+def encode_validation_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, ctx: Context) -> tuple[Example, ...]:
     """Encode the validation rows where the plan validates; those that cannot be scored are left out, aloud.
 
     Raises:
@@ -99,12 +102,13 @@ def encode_validation_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, c
     return fitted.encoded.rows
 
 
-def encode_probes(plan: Plan, encoder: Encoder, ctx: Context) -> tuple[EncodedRow, ...]:
-    """Encode the probes so that every token after the first is scored, prompt and answer alike."""
-    objective, config, tokenizer = encoder
-    lenient = plan.identity.model_copy(update={"too_long": "drop"})
+def encode_probes(plan: Plan, tokenizer: TextTokenizer, ctx: Context) -> tuple[EncodedRow, ...]:
+    """Encode the probes so that every token after the first is scored, prompt and answer alike.
+
+    What a probe says does not depend on the objective: all are conversations or texts.
+    """
     rows = list(ctx.blobs.get_rows(plan.identity.probes))
-    fitted = objective.encode(rows, tokenizer, config=config, plan=lenient)
+    fitted = fit_rows(rows, tokenizer, train_on="assistant", max_length=plan.identity.max_length, too_long="drop")
     probes = fitted.encoded.rows
     if len(probes) < len(rows):
         ctx.progress.say(f"{len(rows) - len(probes)} of {len(rows)} probes cannot be scored and are left out")

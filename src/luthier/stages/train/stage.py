@@ -14,12 +14,12 @@ from luthier.foundation.schema.plan import Plan
 from luthier.foundation.schema.protocols import AnyRecord, Context
 from luthier.foundation.schema.run import Run, RunIdentity, RunWitness
 from luthier.foundation.schema.sections import TrainSection
+from luthier.stages.train.declaration import VERSION as VERSION
 from luthier.stages.train.interrupt import Interrupts
 from luthier.stages.train.job import Job, Outcome, ProbeScore
 from luthier.stages.train.metrics import METRICS_NAME
 from luthier.stages.train.prepare import prepare_job
 
-VERSION: Final = 1
 BACKEND: Final = "luthier"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from luthier.foundation.schema.rows import Message, Origin, Row
-from luthier.instruments.text.encode import encode_row
+from luthier.instruments.text.encode import EncodedRow, encode_row
 from luthier.instruments.text.fit import FittedRows, fit_rows
 from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
 from tests.fixtures.tiny_models import write_tiny_tokenizer
@@ -29,7 +29,7 @@ def make_conversation(num_exchanges: int) -> Row:
     return Row(id="c", messages=tuple(messages), origin=Origin(file="rows.jsonl", line=3))
 
 
-def fit(row: Row, tokenizer: TextTokenizer, too_long: str, max_length: int = 120) -> FittedRows:
+def fit(row: Row, tokenizer: TextTokenizer, too_long: str, max_length: int = 120) -> FittedRows[EncodedRow]:
     return fit_rows([row], tokenizer, train_on="assistant", max_length=max_length, too_long=too_long)
 
 

@@ -98,7 +98,7 @@ def test_flops_are_six_times_parameters_for_full_and_four_for_adapters() -> None
             num_trained_tokens=1,
             mean_length=10,
             trains_all_weights=full,
-            recomputes=recomputes,
+            more_forwards=recomputes,
         )
 
     assert count(full=True) == 80_000 * 6 + 2 * 2 * 10 * 64 * 6 / 2 + 64_000 * 6

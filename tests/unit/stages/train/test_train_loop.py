@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from luthier.foundation.core.errors import TrainError
 from luthier.foundation.core.files import REAL
 from luthier.stages.train.checkpoint import Checkpoints
+from luthier.stages.train.job import SummedLoss
 from luthier.stages.train.loop import CHECKPOINTS_NAME
 from luthier.stages.train.metrics import METRICS_NAME, read_metrics
 from tests.fixtures.train_jobs import FULL, FolderContext, digest_tensors, make_job, train_job
@@ -78,9 +78,12 @@ def test_a_loss_that_is_no_number_stops_before_the_update_and_keeps_the_checkpoi
     class Poisoned:
         calls = 0
 
-        def loss(self, loaded: Any, batch: Any) -> torch.Tensor:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(objective, name)
+
+        def loss(self, tuned: Any, batch: Any, config: Any) -> SummedLoss:
             self.calls += 1
-            return objective.loss(loaded, batch) * (math.nan if self.calls > 8 else 1.0)
+            return SummedLoss(objective.loss(tuned, batch, config).total * (math.nan if self.calls > 8 else 1.0))
 
     with pytest.raises(TrainError) as caught:
         train_job(replace(job, objective=Poisoned()))

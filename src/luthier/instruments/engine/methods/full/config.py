@@ -20,6 +20,7 @@ class Config(MethodConfig):
     """
 
     SOURCE: ClassVar[str] = "ours"
+    KEEPS_BASE: ClassVar[bool] = False
 
     def trainable_parameters(self, shape: ModelShape) -> int:
         """Return all parameters of the base."""

@@ -1,0 +1,1 @@
+"""The suite `preference`: held-out pairs, both answers weighed."""

@@ -1,0 +1,93 @@
+"""Held-out preferences as questions: how likely is each of a pair's answers?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+from luthier.foundation.core.errors import EvalError
+from luthier.foundation.schema.rows import Row
+from luthier.foundation.schema.sections import PluginChoice
+from luthier.instruments.text.pairs import PREFERENCE, EncodedPair, encode_pair
+from luthier.stages.evaluate.suite import Prompt, Source, draw, refuse_empty
+from luthier.stages.evaluate.suites.preference.config import Config
+
+BASE: Final = "base"
+
+
+class PreferenceSuite:
+    """Weighs chosen and rejected answers under each system."""
+
+    kind: Literal["answers", "likelihood"] = "likelihood"
+
+    def systems(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Leave out the base that is told answers: it has the same weights."""
+        return tuple(system for system in asked if system != "base_told")
+
+    def metrics(self, config: Config) -> tuple[PluginChoice, ...]:
+        """Return accuracy by gain over the base, and by likelihood itself."""
+        return tuple(PluginChoice(type=name) for name in config.metric_names())
+
+    def max_new_tokens(self, config: Config) -> int:  # noqa: ARG002  protocol
+        """Generate nothing."""
+        return 0
+
+    def gather(self, config: Config, source: Source) -> list[Prompt]:
+        """Return the pairs.
+
+        Raises:
+            EvalError: E-EVA-001 for a pair too long, E-EVA-004 for a set without preferences, E-EVA-010 where the
+                base is not asked.
+            DataError: When a pair cannot be rendered.
+        """
+        if BASE not in source.systems:
+            raise EvalError(
+                "E-EVA-010",
+                f"the suite {config.name or 'preference'!r} measures gains over the base, and the base is not asked",
+                got=f"systems {', '.join(source.systems)}",
+                allowed="systems that include base",
+                fix="systems: [base, tuned]",
+                field="evaluate.systems",
+            )
+        rows = [row for row in source.rows(config.on) if row.kind == PREFERENCE]
+        drawn = draw([row.id for row in rows], config.max_questions, seed=source.seed, name=str(config.name))
+        wanted = [row for row in rows if row.id in drawn]
+        prompts = [_put(row, pair) for row, pair in _encode(wanted, config, source)]
+        if len(prompts) < len(wanted):
+            source.say(f"{len(wanted) - len(prompts)} pairs of {config.on!r} are longer than the base holds; left out")
+        refuse_empty(prompts, on=config.on, needs="preference rows: prompt, chosen, rejected")
+        return prompts
+
+
+def _encode(rows: Sequence[Row], config: Config, source: Source) -> Iterator[tuple[Row, EncodedPair]]:
+    for row in rows:
+        pair = encode_pair(row, source.tokenizer)
+        longest = max(sequence.num_tokens for sequence in pair.sequences)
+        if longest <= source.max_positions:
+            yield row, pair
+        elif config.too_long == "refuse":
+            raise EvalError(
+                "E-EVA-001",
+                f"the pair {row.id!r} is longer than the base can hold",
+                got=f"{longest} tokens",
+                origin=str(row.origin),
+                allowed=f"prompt and answer within the base's {source.max_positions} positions",
+                fix=f"{{type: preference, on: {config.on}, too_long: drop}}",
+                field="evaluate.suites",
+            )
+
+
+def _put(row: Row, pair: EncodedPair) -> Prompt:
+    return Prompt(
+        id=row.id,
+        row_id=row.id,
+        cluster=row.group or row.id,
+        messages=row.messages,
+        reference=row.chosen[0],
+        token_ids={"": pair.chosen.token_ids_T},
+        fields=row.fields,
+        pair=pair,
+    )
+
+
+PLUGIN = PreferenceSuite()
