@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.api.generate import locate_base, open_files, read_conversations
 from luthier.foundation.core.progress import Progress, SilentProgress
 from luthier.foundation.schema.report import Difference
+from luthier.foundation.schema.rows import Row
 from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -65,14 +66,32 @@ def compare(
         DataError: When the file cannot be read.
         EvalError: E-EVA-004 without questions, E-EVA-009 for a metric that fits none.
     """
-    from luthier.foundation.registry import get_row
+    wanted = comparing or Comparing()
+    _check_metrics(wanted)
+    rows = list(read_conversations(path, form=wanted.form))
+    return compare_rows(first, second, rows, workspace=workspace, comparing=wanted, progress=progress)
+
+
+def compare_rows(
+    first: str,
+    second: str,
+    rows: Sequence[Row],
+    *,
+    workspace: Path,
+    comparing: Comparing | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare two models on rows that are read already; all else as :func:`compare`.
+
+    Raises:
+        RecipeError: E-LIF-007 for a reference that names nothing, E-REC-011 for a metric that does not exist.
+        EvalError: E-EVA-004 without questions, E-EVA-009 for a metric that fits none.
+    """
     from luthier.foundation.schema.sections import PluginChoice
     from luthier.lifecycle.references import resolve_pair
 
     wanted = comparing or Comparing()
-    for metric in wanted.metrics:
-        get_row("metrics", metric)
-    rows = read_conversations(path, form=wanted.form)
+    _check_metrics(wanted)
     store = Workspace.open(workspace)
     references = resolve_pair(first, second, workspace=store, locate=locate_base)
     left, right = (open_files(reference, store) for reference in references)
@@ -88,6 +107,14 @@ def compare(
         progress=progress or SilentProgress(),
     )
     return {"first": first, "second": second, **_to_json(found)}
+
+
+def _check_metrics(comparing: Comparing) -> None:
+    """Refuse a name before rows are read."""
+    from luthier.foundation.registry import get_row
+
+    for metric in comparing.metrics:
+        get_row("metrics", metric)
 
 
 def _to_json(found: Comparison) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from luthier.foundation.core.files import FileSystem, write_atomic
 from luthier.foundation.recipe.nodes import parse_scalar
 from luthier.foundation.recipe.resolve import ResolvedRecipe
 
+RECIPE_NAME: Final = "recipe.yaml"
 PACKAGES: Final = ("luthier", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy")
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _TAG: Final = "tag:yaml.org,2002:"
@@ -23,10 +25,14 @@ _TAG: Final = "tag:yaml.org,2002:"
 
 def write_papers(folder: Path, resolved: ResolvedRecipe, *, fs: FileSystem) -> None:
     """Write ``recipe.yaml`` (runs again as it is), ``origins.json`` and ``environment.json``."""
-    recipe = yaml.dump(resolved.to_mapping(), Dumper=_Writer, sort_keys=False, allow_unicode=True)
-    write_atomic(folder / "recipe.yaml", recipe.encode(), fs=fs)
+    write_atomic(folder / RECIPE_NAME, dump_recipe(resolved.to_mapping()), fs=fs)
     write_atomic(folder / "origins.json", _to_bytes(dict(resolved.origins)), fs=fs)
     write_atomic(folder / "environment.json", _to_bytes(describe_environment()), fs=fs)
+
+
+def dump_recipe(recipe: Mapping[str, Any]) -> bytes:
+    """Write a recipe as YAML that comes back as the same values."""
+    return yaml.dump(dict(recipe), Dumper=_Writer, sort_keys=False, allow_unicode=True).encode()
 
 
 def describe_environment() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from luthier.server.app import build_app
 from luthier.server.metrics import make_telemetry, mount
 from luthier.server.observers import Extension, Hosting
 from luthier.server.options import ServerOptions
+from tests.fixtures.fake_stages import open_quick_folder
 from tests.fixtures.faulty_disk import FaultyFileSystem
 from tests.fixtures.stub_runtime import DIGEST, StubRuntime
 
@@ -80,8 +82,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def folder() -> Iterator[Path]:
+    with open_quick_folder() as made:
+        yield made
+
+
+@pytest.fixture
+def desk(folder: Path) -> Desk:
+    return Desk(folder)
 
 
 def error_of(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
@@ -112,8 +120,8 @@ def test_answers_streams_and_refusals_are_counted_by_what_became_of_them(desk: D
     assert desk.count("luthier_queue_depth") == 0
 
 
-def test_metrics_and_feedback_stand_behind_the_key(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, api_keys=("k1",))
+def test_metrics_and_feedback_stand_behind_the_key(folder: Path) -> None:
+    desk = Desk(folder, api_keys=("k1",))
     for method, path in (("GET", "/metrics"), ("POST", FEEDBACK)):
         (without,) = desk.ask({"method": method, "url": path})
         assert without.status_code == 401
@@ -121,13 +129,13 @@ def test_metrics_and_feedback_stand_behind_the_key(tmp_path: Path) -> None:
     assert given.status_code == 200
 
 
-def test_without_keeping_content_no_word_of_a_conversation_is_on_disk(desk: Desk, tmp_path: Path) -> None:
+def test_without_keeping_content_no_word_of_a_conversation_is_on_disk(desk: Desk, folder: Path) -> None:
     answer = desk.chat(logprobs=True).json()
 
     (line,) = desk.lines()
     assert (line["id"], line["release"]) == (answer["id"], DIGEST)
     assert line["logprob"] < 0
-    assert not any(b"nordbank" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert not any(b"nordbank" in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 def test_a_rating_of_an_answer_just_given_is_kept_once_however_often_it_is_sent(desk: Desk) -> None:
@@ -154,21 +162,21 @@ def test_a_correction_without_its_conversation_is_a_409_with_both_ways_out(desk:
     assert sent.json()["kind"] == "correction"
 
 
-def test_with_kept_content_a_correction_finds_its_conversation_and_nothing_private_is_stored(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, keep_content=True)
+def test_with_kept_content_a_correction_finds_its_conversation_and_nothing_private_is_stored(folder: Path) -> None:
+    desk = Desk(folder, keep_content=True)
     answer = desk.chat().json()
     given = desk.give(response_id=answer["id"], preferred="I wrote to ann@nordbank.com.")
 
     assert given.status_code == 201
-    (piece,) = Workspace.open(tmp_path).feedback.entries()
+    (piece,) = Workspace.open(folder).feedback.entries()
     assert piece.payload.messages[0]["content"] == "write to <EMAIL_1> now"
     assert piece.payload.rejected == "write to <EMAIL_1> now", "the echo's answer"
     assert find_private(piece.model_dump_json() + json.dumps(desk.lines())) == ()
 
 
-def test_feedback_finds_an_answer_of_before_the_server_was_started_again(tmp_path: Path) -> None:
-    answer = Desk(tmp_path).chat().json()
-    assert Desk(tmp_path).give(response_id=answer["id"], rating=2).status_code == 201
+def test_feedback_finds_an_answer_of_before_the_server_was_started_again(folder: Path) -> None:
+    answer = Desk(folder).chat().json()
+    assert Desk(folder).give(response_id=answer["id"], rating=2).status_code == 201
 
 
 def test_an_unknown_answer_is_a_404_and_nothing_is_stored(desk: Desk) -> None:
@@ -199,8 +207,8 @@ def test_what_is_no_feedback_is_refused_in_the_apis_form(desk: Desk, content: by
     assert not (desk.folder / ".luthier").exists(), "a refusal leaves nothing"
 
 
-def test_a_full_disk_loses_the_line_and_counts_it_and_fails_no_request(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, fs=FaultyFileSystem(fail_at=2))
+def test_a_full_disk_loses_the_line_and_counts_it_and_fails_no_request(folder: Path) -> None:
+    desk = Desk(folder, fs=FaultyFileSystem(fail_at=2))
     answers = [desk.chat() for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]
@@ -211,12 +219,12 @@ def test_a_full_disk_loses_the_line_and_counts_it_and_fails_no_request(tmp_path:
     assert desk.give(response_id=ids[1], rating="down").status_code == 201, "its answer is still known"
 
 
-def test_a_disk_that_refuses_everything_fails_no_request(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_everything_fails_no_request(folder: Path) -> None:
     class Dead(FaultyFileSystem):
         def _is_due(self) -> bool:
             return True
 
-    desk = Desk(tmp_path, fs=Dead(code=errno.EIO))
+    desk = Desk(folder, fs=Dead(code=errno.EIO))
     assert [desk.chat().status_code for _ in range(4)] == [200] * 4
     assert desk.count("luthier_telemetry_lost_total") == 4
     assert desk.lines() == []

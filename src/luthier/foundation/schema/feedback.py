@@ -10,6 +10,8 @@ from luthier.foundation.core.hashing import sha256_json
 from luthier.foundation.schema.noun import Noun
 
 FeedbackKind = Literal["rating", "comment", "correction", "preference"]
+TeachingKind = Literal["correction", "preference"]
+"""Kinds that become training rows."""
 FeedbackState = Literal["new", "accepted", "rejected"]
 ID_DIGITS = 16
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from luthier.foundation.core.hashing import sha256_json
-from luthier.foundation.schema.feedback import Feedback, FeedbackKind
+from luthier.foundation.schema.feedback import Feedback, TeachingKind
 
-KIND_OF_OBJECTIVE: Final[dict[str, FeedbackKind]] = {"sft": "correction", "dpo": "preference"}
+KIND_OF_OBJECTIVE: Final[dict[str, TeachingKind]] = {"sft": "correction", "dpo": "preference"}
 """What an objective can learn from."""
 
 
-def to_rows(pieces: Iterable[Feedback], kind: FeedbackKind) -> list[dict[str, Any]]:
+def to_rows(pieces: Iterable[Feedback], kind: TeachingKind) -> list[dict[str, Any]]:
     """Write accepted feedback of one kind as rows.
 
     Of several pieces on one response, the newest of the kind counts: it was written knowing the others.
