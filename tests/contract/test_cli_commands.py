@@ -36,6 +36,11 @@ CONTRACT = {
         "REF",
         *("--data", "--form", "--max-new-tokens", "--output", "--rows", "--seed", "--temperature", "--top-p"),
     ],
+    "monitor drift": [
+        "RELEASE",
+        *("--base", "--false-alarm-rate", "--metrics", "--reference", "--seed", "--traffic"),
+    ],
+    "monitor dashboards": ["NAME", "--to"],
     "feedback add": ["RESPONSE", "--comment", "--correction", "--data", "--preferred", "--rating", "--rejected"],
     "feedback list": ["--last", "--state"],
     "feedback review": ["ID...", "--accept", "--by"],

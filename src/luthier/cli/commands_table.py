@@ -27,6 +27,7 @@ ROOT: Final[dict[str, CommandRow]] = {
     "evaluate": CommandRow("corridor:evaluate", "Stage 5: compare the tuned model with its base and judge the gates."),
     "compare": CommandRow("models:compare", "Compare two models on the same rows: second minus first, with a verdict."),
     "generate": CommandRow("models:generate", "Answer every row of a file with a model."),
+    "monitor": CommandRow("", "Stage 7: has traffic drifted from what a release was made for."),
     "feedback": CommandRow("", "Stage 7: what people say of answers, and its review."),
     "govern": CommandRow("", "Evidence: approvals, the audit log, lineage, cards."),
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
@@ -72,6 +73,15 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
         "verify": CommandRow(
             "govern:audit_verify",
             "Say whether the audit log is what was written; an edit, a gap or a swap ends with exit code 3.",
+        ),
+    },
+    "monitor": {
+        "drift": CommandRow(
+            "monitor:drift",
+            "Say whether traffic has moved away from a release's reference, since when and how far.",
+        ),
+        "dashboards": CommandRow(
+            "monitor:dashboards", "Write a Grafana dashboard and Prometheus alert rules for a served release."
         ),
     },
     "feedback": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import yaml
@@ -125,3 +125,30 @@ def _make_rules(chosen: str) -> dict[str, Any]:
             }
         ]
     }
+
+
+def render_drift_metrics(model: str, signals: Iterable[Mapping[str, Any]]) -> str:
+    """Write a verdict in Prometheus' text form; signals without a verdict are left out.
+
+    Args:
+        model: The label ``model``.
+        signals: Signals as ``luthier monitor drift --json`` gives them.
+    """
+    judged = [signal for signal in signals if signal["statistic"] is not None]
+    lines = [
+        "# HELP luthier_drift_alarm 1 where traffic has moved away from the reference.",
+        "# TYPE luthier_drift_alarm gauge",
+    ]
+    label = f"model={json.dumps(model)}"
+    lines += [
+        f'luthier_drift_alarm{{{label},signal="{one["signal"]}"}} {int(one["state"] == "drift")}' for one in judged
+    ]
+    lines += [
+        "# HELP luthier_drift_statistic_ratio Greatest statistic over its threshold.",
+        "# TYPE luthier_drift_statistic_ratio gauge",
+    ]
+    lines += [
+        f'luthier_drift_statistic_ratio{{{label},signal="{one["signal"]}"}} {one["statistic"] / one["threshold"]:.6g}'
+        for one in judged
+    ]
+    return "\n".join(lines) + "\n"
