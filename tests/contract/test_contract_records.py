@@ -23,6 +23,7 @@ DIGESTS = {
     "plan": "03639f5b53d452782726a64804327770e615467ad705305bd2acc9f8f75ed5fa",
     "run": "1c9323ad5a9f8fb36aebd200314ca8cad91211f190f936b565803e3cee6a58d8",
     "report": "ca534dd3ddde74f97fbdf02fb1791b092d9c6819ef47c467691feb5a1db82677",
+    "release": "21bb9e2a3e50fd83fb1d15ec10dc7be349a2b477d8ab8cc7fb22ed8c4a33f50a",
     "monitor_reference": "86f464dd93acfcf4465b990736dd3f79899123cac2403fdc5d9e9928d23bbd88",
 }
 
@@ -185,6 +186,41 @@ witness.seconds?: number
 witness.peak_memory_bytes?: integer
 witness.num_answers?: integer
 witness.html?: string
+""",
+    "release": """
+identity.parents?{}: digest
+identity.name: string
+identity.base: string
+identity.base_digest: digest
+identity.exports[]: string
+identity.files{}: digest
+identity.certificate.verdict: PASS|FAIL
+identity.certificate.broken_step?: string
+identity.certificate.num_asked: integer
+identity.certificate.num_probes: integer
+identity.certificate.probes: digest
+identity.certificate.steps[].step: string
+identity.certificate.steps[].contract: string
+identity.certificate.steps[].is_within: boolean
+identity.certificate.steps[].num_probes: integer
+identity.certificate.steps[].num_tokens: integer
+identity.certificate.steps[].reason?: string
+identity.verdict: PASS|FAIL|INCONCLUSIVE
+identity.override?: string
+witness.folder: string
+witness.files?{}: digest
+witness.created?: string
+witness.seconds?: number
+witness.audit_head?: string
+witness.measured?[].step: string
+witness.measured?[].num_tokens?: integer
+witness.measured?[].max_delta: number
+witness.measured?[].mean_delta: number
+witness.measured?[].top1_agreement: number
+witness.measured?[].num_decided: integer
+witness.noise_floor?: number
+witness.signature?: string
+witness.approvals?[]: string
 """,
     "monitor_reference": """
 identity.parents?{}: digest

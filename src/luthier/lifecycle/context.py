@@ -67,6 +67,21 @@ class StageContext:
         return self.recipe.seed
 
     @property
+    def workspace_folder(self) -> Path:
+        """``.luthier`` itself."""
+        return self.workspace.folder
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+    @property
+    def audit_head(self) -> str:
+        """Hash of the newest audit entry."""
+        return self.workspace.audit.head()
+
+    @property
     def folder(self) -> Path:
         """The stage's own working folder; it is there.
 

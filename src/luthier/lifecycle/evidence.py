@@ -9,6 +9,7 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.monitoring import MonitorReference
 from luthier.foundation.schema.plan import Plan
 from luthier.foundation.schema.protocols import AnyRecord
+from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.report import Report
 from luthier.foundation.schema.run import Run
 
@@ -34,6 +35,8 @@ def describe(record: AnyRecord) -> str:
             return _describe_run(record)
         case Report():
             return _describe_report(record)
+        case Release():
+            return _describe_release(record)
         case MonitorReference():
             watched = ", ".join(signal.name for signal in record.identity.signals)
             return f"watches {watched or 'nothing'}; false alarms at most {record.identity.false_alarm_rate:g}"
@@ -71,3 +74,13 @@ def _describe_run(record: Run) -> str:
 def _describe_report(record: Report) -> str:
     gates = "; ".join(f"{gate.metric} {gate.rule} {gate.against}: {gate.verdict}" for gate in record.identity.gates)
     return f"{record.identity.verdict}" + (f" ({gates})" if gates else "")
+
+
+def _describe_release(record: Release) -> str:
+    certificate = record.identity.certificate
+    steps = ", ".join(step.step for step in certificate.steps)
+    probes = f"{certificate.num_probes} probes"
+    if certificate.num_probes < certificate.num_asked:
+        probes += f" of {certificate.num_asked} asked for"
+    exports = ", ".join(record.identity.exports)
+    return f"{record.identity.name}: {exports}; parity {certificate.verdict} ({steps}; {probes})"

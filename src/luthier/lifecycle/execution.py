@@ -154,7 +154,11 @@ class Execution:
         record = workspace.records.get(execution.record)
         refresh = getattr(module, "refresh", None)
         if refresh is not None:
-            fresh = self._check(refresh(record, self.section, context), same_as=record)
+            refreshed = refresh(record, self.section, context)
+            if refreshed is None:  # what the record names is gone
+                workspace.executions.distrust([execution.record])
+                return None
+            fresh = self._check(refreshed, same_as=record)
             if fresh != record and record.digest == execution.record:
                 workspace.records.put(fresh, stage=self.spec.name, cache_key=self.key)
             record = fresh

@@ -7,6 +7,7 @@ from typing import Any
 
 from luthier.foundation.core.errors import PolicyDenied
 from luthier.foundation.schema.protocols import AnyRecord, Waiting
+from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.report import Report, Verdict
 from luthier.foundation.schema.run import Run
 
@@ -70,6 +71,12 @@ class CorridorResult:
         return found.record if found else None
 
     @property
+    def release(self) -> Release | None:
+        """The Release, where deploy was reached."""
+        found = self.find("deploy")
+        return found.record if found and isinstance(found.record, Release) else None
+
+    @property
     def verdict(self) -> Verdict | None:
         """PASS, FAIL or INCONCLUSIVE, where evaluate was reached. The faces turn it into an exit code."""
         return self.report.identity.verdict if self.report else None
@@ -98,8 +105,29 @@ class CorridorResult:
             shown["gain"] = gains[0].model_dump(mode="json") if gains else None
             shown["gates"] = [gate.model_dump(mode="json") for gate in identity.gates]
             shown |= {"verdict": identity.verdict, "report": self.report.digest}
+        if self.release:
+            shown |= {"release": self.release.digest, "parity": show_parity(self.release)}
         if self.denied:
             shown["denied"] = self.denied.to_dict()["error"]
         if self.waiting:
             shown["waiting"] = self.waiting.model_dump(mode="json")
         return shown
+
+
+def show_parity(release: Release) -> dict[str, Any]:
+    """Return a release's certificate with what was measured for it, as ``run --json`` and ``release show`` print it.
+
+    Units:
+        Differences and noise floor in nats a token.
+    """
+    certificate, witness = release.identity.certificate, release.witness
+    measured = {step.step: step.model_dump(mode="json", exclude={"step"}) for step in witness.measured}
+    steps = [step.model_dump(mode="json") | {"measured": measured.get(step.step)} for step in certificate.steps]
+    return {
+        "verdict": certificate.verdict,
+        "broken_step": certificate.broken_step,
+        "num_probes": certificate.num_probes,
+        "num_asked": certificate.num_asked,
+        "noise_floor": witness.noise_floor,
+        "steps": steps,
+    }

@@ -91,6 +91,21 @@ class Context(Protocol):
         ...
 
     @property
+    def workspace_folder(self) -> Path:
+        """``.luthier`` itself: what outlives every stage's own folder, such as releases, lies below it."""
+        ...
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's name; a stage whose record depends on it says so in ``fingerprint``."""
+        ...
+
+    @property
+    def audit_head(self) -> str:
+        """Hash of the newest audit entry; for witnesses only."""
+        ...
+
+    @property
     def base_folder(self) -> Path:
         """Where relative paths of the recipe start."""
         ...
@@ -152,8 +167,8 @@ class StageModule(Protocol):
     - ``READS: tuple[str, ...]``: further sections that it reads with ``ctx.section``;
     - ``fingerprint(section, ctx) -> dict``: values for top-level fields of the section as the cache key sees
       them, such as digests of files instead of their paths; None leaves a field out of the key;
-    - ``refresh(record, section, ctx) -> record``: on reuse, the same record with a witness that is true today,
-      such as where the files lie now.
+    - ``refresh(record, section, ctx) -> record | None``: on reuse, the same record with a witness that is true
+      today, such as where the files lie now; None where what it names is gone, so that it is made again.
     """
 
     VERSION: int

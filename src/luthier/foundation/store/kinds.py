@@ -14,6 +14,7 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.monitoring import MonitorReference
 from luthier.foundation.schema.noun import Record
 from luthier.foundation.schema.plan import Plan
+from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.report import Report
 from luthier.foundation.schema.run import Run
 
@@ -31,5 +32,5 @@ class Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     record_class.KIND: Kind(record_class)
-    for record_class in (DatasetVersion, ModelChoice, Plan, Run, Report, MonitorReference)
+    for record_class in (DatasetVersion, ModelChoice, Plan, Run, Report, Release, MonitorReference)
 }

@@ -11,6 +11,9 @@ from typing import Any, Final, Protocol
 from luthier.foundation import registry
 from luthier.foundation.core.errors import DeployError
 from luthier.foundation.core.model_files import compute_weights_digest
+from luthier.foundation.schema.model import ModelChoice
+from luthier.foundation.schema.protocols import Blobs
+from luthier.foundation.schema.run import Run
 from luthier.instruments.engine.load import LoadedModel, load_model
 from luthier.stages.deploy.comparison import Contract
 
@@ -53,6 +56,31 @@ class Trained:
     def has_adapter(self) -> bool:
         """Whether the trained files stand beside the base instead of in its place."""
         return bool(registry.load_runtime("methods", self.method).can_disable)
+
+
+def lay_out_trained(model: ModelChoice, train: Run, folder: Path, blobs: Blobs) -> Trained:
+    """Write the run's files under their own names, and say what they stand on.
+
+    Args:
+        model: The base.
+        train: The run.
+        folder: Where the files go; what lies there is replaced.
+        blobs: Where the files are.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, digest in train.identity.files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(blobs.path(digest), place)
+    return Trained(
+        base_folder=Path(model.witness.path),
+        base_name=model.identity.name,
+        base_digest=train.identity.base,
+        is_tied=model.identity.shape.is_tied,
+        method=str(train.identity.method["type"]),
+        folder=folder,
+        chat_template=blobs.get(model.identity.chat_template).decode(),
+    )
 
 
 class Exporter(Protocol):
