@@ -35,6 +35,10 @@ BLOCK_NAMES = {
     "EVA": "Evaluate and measure",
     "STO": "Store",
     "LIF": "Lifecycle",
+    "DEP": "Deploy",
+    "SRV": "Server",
+    "MON": "Monitor",
+    "GOV": "Govern",
 }
 
 
