@@ -14,7 +14,7 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.monitoring import MonitorReference
 from luthier.foundation.schema.noun import Record
 from luthier.foundation.schema.plan import Plan
-from luthier.foundation.schema.protocols import StageDeclaration, StageModule
+from luthier.foundation.schema.protocols import StageModule
 from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.report import Report
 from luthier.foundation.schema.run import Run
@@ -62,6 +62,7 @@ STAGES: Final = (
         "deploy",
         _loader("deploy"),
         ("data", "model", "plan", "train", "evaluate"),
+        Release,
         failure=DeployError,
         gated_by="evaluate",
     ),
@@ -87,7 +88,6 @@ def find_stage(name: str, stages: Sequence[StageSpec] = STAGES) -> StageSpec:
             fix=f"--until {nearest[0] if nearest else built.rpartition(' ')[2]}",
         )
     if not by_name[name].is_built:
-        Release,
         raise RecipeError(
             "E-LIF-001",
             f"the stage {name!r} is not built in this version",
