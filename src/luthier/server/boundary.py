@@ -24,6 +24,7 @@ LOG: Final = get_logger("server")
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 LINGER_BYTES: Final = 64 * 2**20
 LINGER_SECONDS: Final = 5.0
+LINGER_IDLE_SECONDS: Final = 0.2
 
 
 class Boundary:
@@ -143,6 +144,7 @@ class _Exchange:
         try:
             async with asyncio.timeout(LINGER_SECONDS):
                 while self._has_rest and self._may_linger and num_bytes < LINGER_BYTES:
-                    num_bytes += len((await self.receive()).get("body", b""))
+                    async with asyncio.timeout(LINGER_IDLE_SECONDS):
+                        num_bytes += len((await self.receive()).get("body", b""))
         except TimeoutError:
             return

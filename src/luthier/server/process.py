@@ -156,6 +156,7 @@ async def _serve(
         drain = asyncio.create_task(_drain(runtime, service, options.drain_seconds))
         await _wait_first(drain, asyncio.create_task(hurry.wait()))
         server.should_exit = True
+        server.force_exit = hurry.is_set()
     await serving
 
 
