@@ -135,3 +135,17 @@ def test_a_second_run_reuses_every_stage_also_after_keeping_house(place: Place):
     assert all(stage["reused"] for stage in again["stages"])
     digests = [[stage["digest"] for stage in found["stages"]] for found in (place.first, again)]
     assert digests[0] == digests[1]
+
+
+def test_a_run_of_which_everything_is_there_never_imports_torch(place: Place):
+    """A fresh process, since this one has long loaded it."""
+    program = (
+        "import sys, luthier.cli.main as face\n"
+        "try: face.main(sys.argv[1:])\n"
+        "finally: print(sorted({'torch', 'transformers', 'peft', 'accelerate'} & {*sys.modules}), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, "run", "r.yaml", "--until", "evaluate", "--json"]
+    environment = {**os.environ, "TINY_DATA": str(place.folder)}
+    done = subprocess.run(command, cwd=place.folder, env=environment, capture_output=True, text=True, check=False)
+    assert [stage["reused"] for stage in json.loads(done.stdout)["stages"]] == [True] * 5
+    assert done.stderr.splitlines()[-1] == "[]"

@@ -13,7 +13,7 @@ from luthier.foundation.core.progress import Progress
 from luthier.foundation.recipe.resolve import ResolvedRecipe
 from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.noun import Noun, Record
-from luthier.foundation.schema.protocols import AnyRecord, StageModule, Waiting
+from luthier.foundation.schema.protocols import AnyRecord, StageDeclaration, Waiting
 from luthier.foundation.store.executions import State
 from luthier.foundation.store.locks import Holder, Lock
 from luthier.foundation.store.workspace import Workspace
@@ -87,7 +87,7 @@ class Execution:
         began = workspace.clock.monotonic()
         place = workspace.folder / "work" / spec.name
         with guard_stage(spec, folder=place, fs=workspace.fs, note=lambda *_: None):
-            module = spec.load()
+            module = spec.declare()
             context = self._make_context(spec, module)
             self.key = self._compute_key(module, context)
             outcome: Outcome | None = self._find(module, context)
@@ -105,7 +105,7 @@ class Execution:
             cache_key=self.key,
         )
 
-    def _make_context(self, spec: StageSpec, module: StageModule) -> StageContext:
+    def _make_context(self, spec: StageSpec, module: StageDeclaration) -> StageContext:
         return StageContext(
             stage=spec.name,
             workspace=self.corridor.workspace,
@@ -118,7 +118,7 @@ class Execution:
             approved=self.approved if spec is self.spec else {},
         )
 
-    def _compute_key(self, module: StageModule, context: StageContext) -> str:
+    def _compute_key(self, module: StageDeclaration, context: StageContext) -> str:
         sections = {name: self._fingerprint(name, context.section(name)) for name in context.reads}
         sections[self.spec.name] = self._fingerprint(self.spec.name, self.section)
         approvals = [
@@ -140,12 +140,12 @@ class Execution:
         if name not in known or known.index(name) > known.index(self.spec.name):
             return apply_fingerprint(section, {})
         owner = self.corridor.stages[known.index(name)]
-        module = owner.load()
+        module = owner.declare()
         replace_paths = getattr(module, "fingerprint", None)
         replaced = replace_paths(section, self._make_context(owner, module)) if replace_paths else {}
         return apply_fingerprint(section, replaced)
 
-    def _find(self, module: StageModule, context: StageContext) -> Made | None:
+    def _find(self, module: StageDeclaration, context: StageContext) -> Made | None:
         """Return the record that the key made before, with a witness that is true today."""
         workspace = self.corridor.workspace
         execution = workspace.executions.get(self.key)
@@ -168,7 +168,7 @@ class Execution:
         execution = self.corridor.workspace.executions.get(self.key)
         return execution is not None and execution.state == "done"
 
-    def _wait_or_make(self, module: StageModule, context: StageContext) -> Outcome | None:
+    def _wait_or_make(self, module: StageDeclaration, context: StageContext) -> Outcome | None:
         """Return None where another process was done and its record is gone already: then look again."""
         workspace, spec = self.corridor.workspace, self.spec
         self._refuse_recursion()
@@ -182,16 +182,16 @@ class Execution:
             found = self._find(module, context)
             if found is not None or lock is None:
                 return found
-            return self._make(module, replace(context, cache_key=self.key, own_folder=folder), lock)
+            return self._make(replace(context, cache_key=self.key, own_folder=folder), lock)
 
-    def _make(self, module: StageModule, context: StageContext, lock: Lock) -> Outcome:
+    def _make(self, context: StageContext, lock: Lock) -> Outcome:
         workspace, spec = self.corridor.workspace, self.spec
         workspace.executions.start(self.key, spec.name)
         context.audit(STARTED, inputs=dict(self.digests), author=self.corridor.author)
         if spec.folder == RUNS:
             write_papers(context.folder, self.corridor.resolved, fs=workspace.fs)
         try:
-            outcome = module.run(self.section, self.inputs, context)
+            outcome = spec.load().run(self.section, self.inputs, context)
         except CallWaits as call:
             outcome = call.waiting
         if isinstance(outcome, Waiting):

@@ -14,7 +14,7 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.monitoring import MonitorReference
 from luthier.foundation.schema.noun import Record
 from luthier.foundation.schema.plan import Plan
-from luthier.foundation.schema.protocols import StageModule
+from luthier.foundation.schema.protocols import StageDeclaration, StageModule
 from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.report import Report
 from luthier.foundation.schema.run import Run
@@ -31,6 +31,7 @@ class StageSpec:
         record_class: What it hands over; None where it is not built yet.
         folder: Where its working folder lies below ``.luthier``.
         failure: The error that its unexpected failures become.
+        light: Imports what the stage declares, without torch; None where the module itself is light.
         gated_by: The input whose verdict and approvals open the door before it; empty where there is none.
     """
 
@@ -40,6 +41,7 @@ class StageSpec:
     record_class: type[Record[Any, Any]] | None = None
     folder: str = "work"
     failure: type[LuthierError] = StageFailed
+    light: Callable[[], StageDeclaration] | None = None
     gated_by: str = ""
 
     @property
@@ -47,17 +49,40 @@ class StageSpec:
         """Whether this version can run it."""
         return self.record_class is not None
 
+    def declare(self) -> StageDeclaration:
+        """Import what the key and a reused record need of the stage."""
+        return self.light() if self.light is not None else self.load()
+
 
 def _loader(name: str) -> Callable[[], StageModule]:
     return lambda: cast("StageModule", importlib.import_module(f"luthier.stages.{name}.stage"))
+
+
+def _light(name: str) -> Callable[[], StageDeclaration]:
+    return lambda: cast("StageDeclaration", importlib.import_module(f"luthier.stages.{name}.declaration"))
 
 
 STAGES: Final = (
     StageSpec("data", _loader("data"), record_class=DatasetVersion),
     StageSpec("model", _loader("model"), record_class=ModelChoice),
     StageSpec("plan", _loader("plan"), ("data", "model"), Plan),
-    StageSpec("train", _loader("train"), ("data", "model", "plan"), Run, folder="runs", failure=TrainError),
-    StageSpec("evaluate", _loader("evaluate"), ("data", "model", "plan", "train"), Report, failure=EvalError),
+    StageSpec(
+        "train",
+        _loader("train"),
+        ("data", "model", "plan"),
+        Run,
+        folder="runs",
+        failure=TrainError,
+        light=_light("train"),
+    ),
+    StageSpec(
+        "evaluate",
+        _loader("evaluate"),
+        ("data", "model", "plan", "train"),
+        Report,
+        failure=EvalError,
+        light=_light("evaluate"),
+    ),
     StageSpec(
         "deploy",
         _loader("deploy"),
@@ -65,6 +90,7 @@ STAGES: Final = (
         Release,
         failure=DeployError,
         gated_by="evaluate",
+        light=_light("deploy"),
     ),
     StageSpec("monitor", _loader("monitor"), ("deploy",), MonitorReference),
 )

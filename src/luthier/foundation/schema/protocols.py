@@ -158,10 +158,11 @@ class Waiting(Noun):
     detail: str
 
 
-class StageModule(Protocol):
-    """What lifecycle looks for in ``luthier.stages.<name>.stage``.
+class StageDeclaration(Protocol):
+    """What lifecycle must know of a stage before it runs it, or instead of running it.
 
-    Beside these two a module may hold, each optional:
+    It is the stage's module; or, where that reaches torch, ``luthier.stages.<name>.declaration``, so that a run whose
+    every stage is there already never waits for torch. Beside ``VERSION`` it may hold, each optional:
 
     - ``NEEDS: tuple[str, ...]``: stages that it calls with ``ctx.call``;
     - ``READS: tuple[str, ...]``: further sections that it reads with ``ctx.section``;
@@ -172,6 +173,10 @@ class StageModule(Protocol):
     """
 
     VERSION: int
+
+
+class StageModule(StageDeclaration, Protocol):
+    """What lifecycle runs: ``luthier.stages.<name>.stage``."""
 
     def run(self, section: Any, inputs: Mapping[str, AnyRecord], ctx: Context) -> AnyRecord | Waiting:  # noqa: ANN401
         """Make the stage's record, or say what it waits for."""
