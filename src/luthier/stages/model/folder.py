@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ CODE_SUFFIXES: Final = frozenset({".py", ".pyc", ".so", ".dll", ".dylib", ".sh"}
 JSON_LIMIT_BYTES: Final = 64 << 20
 HEADER_LIMIT_BYTES: Final = 100 << 20
 LAYER_NAME: Final = re.compile(r"(?:^|\.)layers\.0\.(?P<rest>.+)\.weight$")
+BLOCK_NAME: Final = re.compile(r"(?:^|\.)layers\.(?P<number>\d+)\.")
 EXPERT_NAME: Final = re.compile(r"\.experts\.\d+\.")
 SAFE_ATTENTION: Final = frozenset({"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"})
 
@@ -161,7 +163,7 @@ def read_shape(folder: Path) -> ModelShape:
         heads = int(text["num_attention_heads"])
         width = int(text["hidden_size"])
         head_width = int(text.get("head_dim") or width // heads)
-        return ModelShape(
+        shape = ModelShape(
             architecture=(config.get("architectures") or ["unknown"])[0],
             num_parameters=sum(_product(shape) for shape in tensors.values()),
             vocabulary=int(text["vocab_size"]),
@@ -186,6 +188,56 @@ def read_shape(folder: Path) -> ModelShape:
             allowed="hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size …",
             fix="use the config.json that belongs to the weights",
         ) from error
+    check_shapes(shape, tensors, folder)
+    return shape
+
+
+def check_shapes(shape: ModelShape, tensors: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Refuse a configuration that belongs to other weights; loading would fail late, or make up what is missing.
+
+    Looked at is what every architecture of these tensor names has: the embedding, the first block's attention and
+    dense feed-forward layer, and how many blocks there are.
+
+    Raises:
+        ModelError: E-MOD-002 with the first dimension that differs.
+    """
+    for name, found in tensors.items():
+        for field, expected, actual in _list_dimensions(shape, name, found):
+            if expected != actual:
+                raise _differs(folder, field, expected, f"{actual} in {name} of shape {list(found)}")
+    blocks = {match["number"] for name in tensors if (match := BLOCK_NAME.search(name)) is not None}
+    if blocks and len(blocks) < shape.num_layers:
+        raise _differs(folder, "num_hidden_layers", shape.num_layers, f"{len(blocks)} blocks")
+
+
+def _list_dimensions(shape: ModelShape, name: str, found: tuple[int, ...]) -> Iterator[tuple[str, int, int]]:
+    """Yield the dimensions that a tensor repeats: name in config.json, value there, value in the tensor."""
+    if len(found) != 2:
+        return
+    rows, columns = found
+    if name.endswith("embed_tokens.weight"):
+        yield "vocab_size", shape.vocabulary, rows
+        yield "hidden_size", shape.width, columns
+    elif name.endswith("layers.0.self_attn.q_proj.weight"):
+        yield "hidden_size", shape.width, columns
+        width = shape.num_heads * shape.head_width
+        yield "num_attention_heads times head_dim", width, rows if rows != 2 * width else width  # 2: gated attention
+    elif name.endswith("layers.0.self_attn.k_proj.weight"):
+        yield "num_key_value_heads times head_dim", shape.num_key_value_heads * shape.head_width, rows
+    elif name.endswith(("layers.0.mlp.gate_proj.weight", "layers.0.mlp.up_proj.weight")):
+        yield "intermediate_size", shape.feed_forward, rows
+
+
+def _differs(folder: Path, field: str, expected: int, found: str) -> ModelError:
+    return ModelError(
+        "E-MOD-002",
+        f"config.json does not belong to the weights: {field} differs",
+        got=f"{expected} in config.json, {found}",
+        origin=str(folder / "config.json"),
+        allowed="the dimensions of the tensors",
+        fix="use the config.json that belongs to the weights",
+        field=field,
+    )
 
 
 def _product(shape: tuple[int, ...]) -> int:

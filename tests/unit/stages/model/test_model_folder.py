@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from luthier.foundation.core.errors import ModelError
 from luthier.foundation.core.model_files import compute_weights_digest
 from luthier.stages.model.folder import check_safe, read_shape, read_tensor_shapes
+from tests.fixtures.tiny_models import ARCHITECTURES, build_tiny
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -119,3 +120,40 @@ def test_a_missing_folder_and_a_folder_without_weights_are_errors(folder: Path, 
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no safetensors"):
         check_safe(folder)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tensor"),
+    [
+        ({"hidden_size": 16, "head_dim": 4}, "model.embed_tokens.weight of shape [10, 8]"),
+        ({"vocab_size": 12}, "model.embed_tokens.weight of shape [10, 8]"),
+        ({"num_attention_heads": 4, "head_dim": 4}, "model.layers.0.self_attn.q_proj.weight of shape [8, 8]"),
+        ({"num_hidden_layers": 2}, "1 blocks"),
+    ],
+)
+def test_a_configuration_of_other_weights_is_refused_by_the_headers_alone(
+    folder: Path, wrong: dict[str, int], tensor: str
+) -> None:
+    """Transformers would refuse these at training, or make up the second block without a word."""
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **wrong}))
+    with pytest.raises(ModelError) as caught:
+        read_shape(folder)
+    [problem] = caught.value.problems
+    assert problem.code == "E-MOD-002"
+    assert tensor in problem.got
+    assert problem.field in {*wrong, "num_attention_heads times head_dim"}
+    assert problem.origin.endswith("config.json")
+    assert problem.fix
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_configuration_and_weights_of_real_architectures_agree(architecture: str, tmp_path: Path) -> None:
+    assert read_shape(build_tiny(architecture, tmp_path / architecture)).num_layers == 3
+
+
+def test_the_query_of_gated_attention_may_be_twice_as_wide(folder: Path) -> None:
+    """Qwen3-Next keeps query and gate in one matrix."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.q_proj.weight"] = np.zeros((16, 8), np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    assert read_shape(folder).linear_shapes["q_proj"] == (16, 8)
