@@ -75,10 +75,50 @@ RELEASE_EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "A server answers only for the names that it was started with.",
         "Take a name from `GET /v1/models`, or start the server with that reference.",
     ),
+    "E-SRV-002": Explanation(
+        "No room for the answer",
+        "Prompt and answer share the positions that the model was made for; an answer is never cut shorter than was asked without saying so.",
+        "Shorten the conversation or ask for fewer tokens.",
+    ),
+    "E-SRV-003": Explanation(
+        "Queue full",
+        "More requests wait than the server keeps; it says so at once instead of letting all wait longer.",
+        "Ask again in a moment, or start the server with a larger `--max-queue`.",
+    ),
     "E-SRV-004": Explanation(
         "Server stops",
         "The server was told to stop: it finishes what runs and takes nothing new.",
         "Send the request again when the server is back.",
+    ),
+    "E-SRV-005": Explanation(
+        "Conversation refused by the template",
+        "A model reads conversations as its chat template writes them, and this template cannot write this one.",
+        "Mend roles and order of the messages, or serve a model whose template knows them.",
+    ),
+    "E-SRV-006": Explanation(
+        "Worker failed",
+        "The thread that computes answers met an error, such as too little memory; the requests under way are lost, the server begins anew once.",
+        "Ask again; where it happens again, see the server's log and start it with less in memory.",
+    ),
+    "E-SRV-007": Explanation(
+        "Too many answers at once",
+        "All answers of a request are computed together, and a server computes a bounded number together.",
+        "Ask for fewer answers, several times.",
+    ),
+    "E-SRV-008": Explanation(
+        "Two models of one name",
+        "Requests choose a model by its name, so each name may stand for one model only.",
+        "Leave one of the references out, or serve them from two servers.",
+    ),
+    "E-SRV-009": Explanation(
+        "Nothing to serve",
+        "Without a reference the newest release of each name is served, and the workspace has no release yet.",
+        "Name what to serve, such as `base` or `run:ID`, or make a release with `luthier run`.",
+    ),
+    "E-SRV-010": Explanation(
+        "Key variable not set",
+        "Keys are read from an environment variable, so that they stand in no command line; this one is not there or empty.",
+        "Set the variable to one or more keys, separated by commas.",
     ),
     "E-SRV-020": Explanation(
         "Body is not JSON",

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -67,4 +68,36 @@ class Method(Protocol):
         Raises:
             ModelError: E-ENG-010 where the method cannot.
         """
+        ...
+
+
+class SharedAdapters(Protocol):
+    """Several trained adapters on one base, for serving; each row of a batch uses its own."""
+
+    def add(self, folder: Path, expected_base_digest: str) -> str:
+        """Put one more on the base.
+
+        Returns:
+            The key that :meth:`using` takes.
+
+        Raises:
+            ModelError: E-ENG-005 when it was trained on another base, E-ENG-009 when files are missing or damaged.
+        """
+        ...
+
+    def using(self, keys: Sequence[str]) -> AbstractContextManager[None]:
+        """Inside the context, row i of a pass uses adapter ``keys[i]``; the empty key is the base itself."""
+        ...
+
+
+@runtime_checkable
+class SharesBase(Protocol):
+    """A method whose adapters can share one load of their base while they are served."""
+
+    def can_share(self, folder: Path) -> bool:
+        """Say whether what lies in a folder is plain enough."""
+        ...
+
+    def share(self, loaded: LoadedModel) -> SharedAdapters:
+        """Prepare a base that nothing was built on yet."""
         ...

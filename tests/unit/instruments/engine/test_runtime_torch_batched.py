@@ -15,7 +15,7 @@ from luthier.instruments.engine.load import LoadedModel, wrap_model
 from luthier.instruments.engine.runtimes.torch_batched.batches import plan_batches
 from luthier.instruments.engine.runtimes.torch_batched.config import Config
 from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN, Asked
-from luthier.instruments.engine.runtimes.torch_batched.sampling import TokenChooser
+from luthier.instruments.engine.runtimes.torch_batched.sampling import TokenChooser, draw_tokens
 from tests.fixtures.tiny_models import make_tiny
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=40), min_size=1, max_size=40)
@@ -92,6 +92,28 @@ def test_tokens_are_drawn_with_their_probabilities(temperature: float, top_p: fl
     drawn = chooser.choose(torch.tensor(base).log().expand(4000, 4)).numpy()
     shares = np.bincount(drawn, minlength=4) / 4000
     assert np.all(np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000))
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.999, 0.6, 1e-9])
+def test_a_draw_is_the_inverse_of_the_sorted_cumulative_probabilities(top_p: float) -> None:
+    """Against a loop over tokens, likeliest first; flat rows need the whole vocabulary, peaked ones a few tokens."""
+    rng = np.random.default_rng(4)
+    logits = np.concatenate([rng.normal(0, spread, (12, 3000)) for spread in (0.1, 2.0, 8.0)])
+    temperatures, draws = rng.uniform(0.3, 1.9, 36), rng.uniform(0, 1, 36)
+    drawn = draw_tokens(
+        torch.from_numpy(logits), temperatures_B=temperatures.tolist(), top_ps_B=[top_p] * 36, draws_B=draws.tolist()
+    )
+    for row, token in enumerate(drawn.tolist()):
+        scaled = np.exp((logits[row] - logits[row].max()) / temperatures[row])
+        order = np.argsort(-scaled, kind="stable")
+        sorted_ = scaled[order] / scaled.sum()
+        count = next((n for n in range(1, 3001) if sorted_[:n].sum() >= top_p - 1e-12), 3000)
+        target, total = draws[row] * sorted_[:count].sum(), 0.0
+        for place in range(count):
+            total += sorted_[place]
+            if total > target:
+                break
+        assert token == order[place]
 
 
 def test_callback_sees_each_batch_when_it_is_done(loaded: LoadedModel) -> None:

@@ -21,6 +21,7 @@ from luthier.foundation.core.errors import ModelError
 from luthier.instruments.engine.fused import WeightCopies, adapted_linear, product_dtype
 from luthier.instruments.engine.load import LoadedModel
 from luthier.instruments.engine.methods.lora.config import Config
+from luthier.instruments.engine.methods.lora.shared import SharedLora, is_plain
 from luthier.instruments.engine.tensors_file import write_tensors
 
 WEIGHTS_NAME: Final = "adapter_model.safetensors"
@@ -96,18 +97,7 @@ class LoraMethod:
         Raises:
             ModelError: E-ENG-005 when it was trained on another base, E-ENG-009 when files are missing or damaged.
         """
-        fields, state, trained_on = _read(folder)
-        if trained_on and trained_on != expected_base_digest:
-            raise ModelError(
-                "E-ENG-005",
-                "the adapter was trained on another base, whose weights differ",
-                got=f"base {expected_base_digest[:12]}",
-                origin=str(folder),
-                needs=f"base {trained_on[:12]} ({fields.get('base_model_name_or_path') or 'unnamed'})",
-                fix="name the base that the adapter was trained on",
-            )
-        known = LoraConfig.__dataclass_fields__.keys() - {"base_model_name_or_path"}
-        peft_config = LoraConfig(**{name: value for name, value in fields.items() if name in known})
+        peft_config, state = open_adapter(folder, expected_base_digest)
         self._attach(loaded, peft_config)
         self.load_state(loaded, state)
 
@@ -121,6 +111,14 @@ class LoraMethod:
         """Give the base back inside the context, exactly."""
         with loaded.adapter.disable_adapter():
             yield
+
+    def can_share(self, folder: Path) -> bool:
+        """Say whether an adapter is one pair of thin matrices a layer and nothing else."""
+        return is_plain(_make_config(_read(folder)[0]))
+
+    def share(self, loaded: LoadedModel) -> SharedLora:
+        """Prepare a base for several adapters at once."""
+        return SharedLora(loaded, open_adapter)
 
     def _attach(self, loaded: LoadedModel, peft_config: LoraConfig) -> None:
         peft_config.inference_mode = False
@@ -168,6 +166,37 @@ def find_linear_shapes(loaded: LoadedModel) -> dict[str, tuple[int, int]]:
 
 def _jsonable(value: Any) -> Any:  # noqa: ANN401  PEFT's fields
     return sorted(value) if isinstance(value, set) else value
+
+
+def open_adapter(folder: Path, expected_base_digest: str) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Read a saved adapter.
+
+    Args:
+        folder: What :meth:`LoraMethod.save` wrote.
+        expected_base_digest: Digest of the base's weights.
+
+    Returns:
+        PEFT's configuration and the thin matrices under PEFT's names.
+
+    Raises:
+        ModelError: E-ENG-005 when it was trained on another base, E-ENG-009 when files are missing or damaged.
+    """
+    fields, state, trained_on = _read(folder)
+    if trained_on and trained_on != expected_base_digest:
+        raise ModelError(
+            "E-ENG-005",
+            "the adapter was trained on another base, whose weights differ",
+            got=f"base {expected_base_digest[:12]}",
+            origin=str(folder),
+            needs=f"base {trained_on[:12]} ({fields.get('base_model_name_or_path') or 'unnamed'})",
+            fix="name the base that the adapter was trained on",
+        )
+    return _make_config(fields), state
+
+
+def _make_config(fields: dict[str, Any]) -> LoraConfig:
+    known = LoraConfig.__dataclass_fields__.keys() - {"base_model_name_or_path"}
+    return LoraConfig(**{name: value for name, value in fields.items() if name in known})
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:

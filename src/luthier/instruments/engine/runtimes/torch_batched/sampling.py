@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from luthier.foundation.core.seeds import derive_seed
+
+HEAD_TOKENS: Final = 256
+ROUNDING: Final = 1e-9
+"""Sums of the same probabilities in another order differ by less."""
 
 
 class TokenChooser:
@@ -46,13 +51,60 @@ class TokenChooser:
         """
         if self._temperature == 0:
             return logits_BV.argmax(dim=-1)
-        probabilities_BV = torch.softmax(logits_BV.double() / self._temperature, dim=-1)
-        sorted_BV, ids_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)
-        cumulative_BV = sorted_BV.cumsum(dim=-1)
-        # A token stays while the likelier ones together have not reached top_p; the likeliest always stays.
-        sorted_BV = sorted_BV.masked_fill(cumulative_BV - sorted_BV >= self._top_p, 0.0)
-        draws_B1 = torch.tensor([[stream.random()] for stream in self._streams], dtype=torch.float64)
-        kept_BV = sorted_BV.cumsum(dim=-1)
-        places_B1 = torch.searchsorted(kept_BV, draws_B1.to(kept_BV.device) * kept_BV[:, -1:], right=True)
-        last_B1 = (sorted_BV > 0).sum(dim=-1, keepdim=True) - 1
-        return ids_BV.gather(1, torch.minimum(places_B1, last_B1))[:, 0]
+        num_rows = len(logits_BV)
+        return draw_tokens(
+            logits_BV,
+            temperatures_B=[self._temperature] * num_rows,
+            top_ps_B=[self._top_p] * num_rows,
+            draws_B=[stream.random() for stream in self._streams],
+        )
+
+
+def draw_tokens(
+    logits_BV: Tensor, *, temperatures_B: Sequence[float], top_ps_B: Sequence[float], draws_B: Sequence[float]
+) -> Tensor:
+    """Turn one uniform number a row into a token: the inverse of the cumulative probabilities, likeliest first.
+
+    Only where a draw falls behind the likeliest few hundred tokens is the whole vocabulary sorted.
+
+    Args:
+        logits_BV: Logits of the next token.
+        temperatures_B: Each above 0.
+        top_ps_B: Share of the probability that may be drawn from.
+        draws_B: In [0, 1).
+
+    Returns:
+        A token a row.
+
+    Shapes:
+        B rows, V vocabulary; the result is (B,).
+
+    Source:
+        Holtzman et al. 2020, arXiv:1904.09751 (top-p).
+    """
+    temperatures_B1, top_ps_B1, draws_B1 = (
+        torch.tensor(values, dtype=torch.float64, device=logits_BV.device)[:, None]
+        for values in (temperatures_B, top_ps_B, draws_B)
+    )
+    probabilities_BV = torch.softmax(logits_BV.double() / temperatures_B1, dim=-1)
+    likeliest_BW, ids_BW = probabilities_BV.topk(min(HEAD_TOKENS, probabilities_BV.shape[-1]), dim=-1)
+    mass_B1 = likeliest_BW.sum(dim=-1, keepdim=True)
+    tokens_B = _pick(likeliest_BW, ids_BW, top_ps_B1, draws_B1)
+    # Without top_p a draw below the likeliest ones' mass is settled; with it, the mass to draw from has to be known.
+    behind_B = ((mass_B1 < top_ps_B1) & ((top_ps_B1 < 1) | (draws_B1 >= mass_B1 - ROUNDING))).squeeze(1)
+    if bool(behind_B.any()):
+        sorted_BV, ids_BV = probabilities_BV[behind_B].sort(dim=-1, descending=True, stable=True)
+        tokens_B[behind_B] = _pick(sorted_BV, ids_BV, top_ps_B1[behind_B], draws_B1[behind_B])
+    return tokens_B
+
+
+def _pick(sorted_BW: Tensor, ids_BW: Tensor, top_ps_B1: Tensor, draws_B1: Tensor) -> Tensor:
+    """Draw from the tokens given, or from the likeliest of them that reach ``top_p`` together."""
+    cumulative_BW = sorted_BW.cumsum(dim=-1)
+    # A token stays while the likelier ones together have not reached top_p; the likeliest always stays.
+    kept_BW = sorted_BW.masked_fill(cumulative_BW - sorted_BW >= top_ps_B1, 0.0)
+    sums_BW = kept_BW.cumsum(dim=-1)
+    mass_B1 = torch.where(top_ps_B1 < 1, sums_BW[:, -1:], 1.0)
+    places_B1 = torch.searchsorted(sums_BW, draws_B1 * mass_B1, right=True)
+    last_B1 = (kept_BW > 0).sum(dim=-1, keepdim=True) - 1
+    return ids_BW.gather(1, torch.minimum(places_B1, last_B1))[:, 0]

@@ -1,0 +1,131 @@
+"""The rows of one loaded base, whoever asked and whichever adapter they use: admitted, stepped, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.foundation.schema.serving import TokenLogprob
+from luthier.instruments.engine.runtimes.torch_batched.sampling import draw_tokens
+from luthier.instruments.engine.serving.answering import LiveAnswering, LiveRow, describe_logprob
+from luthier.instruments.engine.serving.decoders import RowDecoder
+
+ADMIT_TOKENS: Final = 2048
+"""Prompt tokens computed between two steps: whoever is being answered waits no longer than that."""
+
+
+class LiveBatch:
+    """Answers under way on one base.
+
+    Args:
+        decoder: Computes the rows.
+        max_rows: Most answers computed together.
+        max_tokens: Most tokens of the cache that they may come to; one request alone is always taken.
+    """
+
+    def __init__(self, decoder: RowDecoder, *, max_rows: int, max_tokens: int) -> None:
+        self._decoder = decoder
+        self._max_rows = max_rows
+        self._max_tokens = max_tokens
+        self._rows: list[LiveRow] = []
+
+    def __len__(self) -> int:
+        """Number of answers under way."""
+        return len(self._rows)
+
+    def choose(self, waiting: Sequence[LiveAnswering]) -> list[LiveAnswering]:
+        """Choose from the front of a queue what can join now; nobody overtakes.
+
+        Prompts that join together are computed side by side, so they are of a kind: each at least half as long as
+        the longest.
+        """
+        chosen: list[LiveAnswering] = []
+        num_rows, width = len(self._rows), max((row.asked.width for row in self._rows), default=0)
+        longest = 0
+        for answering in waiting:
+            asked = answering.asked
+            num_rows += asked.request.n
+            width = max(width, asked.width)
+            lengths = [len(other.asked.prompt) for other in chosen]
+            longest = max(longest, len(asked.prompt))
+            is_crowded = num_rows > self._max_rows or num_rows * width > self._max_tokens
+            is_uneven = 2 * min([*lengths, len(asked.prompt)]) < longest
+            if (is_crowded and (self._rows or chosen)) or (
+                chosen and (is_uneven or longest * (len(chosen) + 1) > ADMIT_TOKENS)
+            ):
+                break
+            chosen.append(answering)
+        return chosen
+
+    def admit(self, answerings: Sequence[LiveAnswering]) -> None:
+        """Compute prompts and give each answer its first token."""
+        asked = [answering.asked for answering in answerings]
+        copies = [one.request.n for one in asked]
+        logits_MV = self._decoder.add([one.prompt for one in asked], [one.key for one in asked], copies)
+        new = [LiveRow(answering, index) for answering in answerings for index in range(answering.asked.request.n)]
+        self._rows += new
+        sources = np.repeat(np.arange(len(asked)), copies)
+        self._take(new, logits_MV[torch.from_numpy(sources).to(logits_MV.device)])
+
+    def step(self) -> None:
+        """Give every answer its next token."""
+        keys = [row.asked.key for row in self._rows]
+        self._take(list(self._rows), self._decoder.step([row.last_token for row in self._rows], keys))
+
+    def drop_cancelled(self) -> None:
+        """Free the places of answers that nobody waits for."""
+        for row in [row for row in self._rows if row.answering.is_cancelled]:
+            row.answering.end_cancelled()
+            self._drop(row)
+
+    def list_answerings(self) -> list[LiveAnswering]:
+        """Return the requests under way."""
+        return list(dict.fromkeys(row.answering for row in self._rows))
+
+    def _take(self, rows: Sequence[LiveRow], logits_BV: Tensor) -> None:
+        tokens = _choose_tokens(rows, logits_BV)
+        logprobs = _find_logprobs(rows, logits_BV, tokens)
+        for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
+            if not row.take(token, logprob):
+                self._drop(row)
+
+    def _drop(self, row: LiveRow) -> None:
+        place = self._rows.index(row)
+        self._decoder.drop(place)
+        last = self._rows.pop()
+        if last is not row:
+            self._rows[place] = last
+
+
+def _choose_tokens(rows: Sequence[LiveRow], logits_BV: Tensor) -> list[int]:
+    """Choose each row's token: the likeliest, or drawn from the row's own stream of random numbers."""
+    tokens_B = logits_BV.argmax(dim=-1)
+    drawn = [place for place, row in enumerate(rows) if row.asked.request.temperature > 0]
+    if drawn:
+        requests = [rows[place].asked.request for place in drawn]
+        tokens_B[drawn] = draw_tokens(
+            logits_BV[drawn],
+            temperatures_B=[request.temperature for request in requests],
+            top_ps_B=[request.top_p for request in requests],
+            draws_B=[rows[place].draws.random() for place in drawn],
+        )
+    chosen: list[int] = tokens_B.tolist()
+    return chosen
+
+
+def _find_logprobs(rows: Sequence[LiveRow], logits_BV: Tensor, tokens: Sequence[int]) -> list[TokenLogprob | None]:
+    """Return log-probabilities under the model itself, whatever the temperature, where they were asked for."""
+    found: list[TokenLogprob | None] = [None] * len(rows)
+    for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+        num_top = row.asked.request.top_logprobs
+        if num_top is None:
+            continue
+        logps_V = torch.log_softmax(logits_BV[place], dim=-1)
+        values, ids = logps_V.topk(min(num_top, len(logps_V)))
+        top = list(zip(ids.tolist(), values.tolist(), strict=True))
+        found[place] = describe_logprob(row.asked.tokenizer, token, float(logps_V[token]), top)
+    return found
