@@ -17,6 +17,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "E-SRV-004": 503,  # draining
     "E-SRV-005": 400,  # the template refuses the conversation
     "E-SRV-006": 500,  # the worker died
+    "E-SRV-007": 400,  # more answers than are computed together
     "E-SRV-020": 400,
     "E-SRV-021": 413,
     "E-SRV-022": 408,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from luthier.foundation.core.errors import ServeError
-from luthier.server.fields import check_keys, read_bool, read_text, refuse_unsupported
+from luthier.server.fields import read_bool, read_text, refuse_unsupported
 
 MAX_TOOLS: Final = 128
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -21,11 +21,11 @@ COUNT_KEYS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minPrope
 
 
 def read_tools(value: object) -> tuple[dict[str, Any], ...]:
-    """Read the ``tools`` of a request.
+    """Read the ``tools`` of a request; they are shown to the model as they are, keys that we do not know included.
 
     Raises:
-        ServeError: E-SRV-027 for what is no tool or no schema, E-SRV-024 for an unknown key, E-SRV-025 for
-            ``strict``, since answers are not forced into a schema.
+        ServeError: E-SRV-027 for what is no tool or no schema, E-SRV-025 for ``strict``, since answers are not forced
+            into a schema.
     """
     if value is None:
         return ()
@@ -50,11 +50,11 @@ def _refuse(field: str, rule: str, *, got: object) -> NoReturn:
 
 
 def _read_tool(tool: object, field: str) -> dict[str, Any]:
-    if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-        _refuse(field, "must be an object of type function", got=tool)
-    check_keys(tool, ("type", "function"), field=field)
+    if not isinstance(tool, dict) or not isinstance(tool.get("function"), dict):
+        _refuse(field, "must be an object with a function", got=tool)
+    if tool.get("type", "function") != "function":
+        _refuse(f"{field}.type", "must be function", got=tool["type"])
     function = tool["function"]
-    check_keys(function, ("name", "description", "parameters", "strict"), field=f"{field}.function")
     name = function.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         _refuse(f"{field}.function.name", "must be 1 to 64 letters, digits, '_', '.' or '-'", got=name)

@@ -254,6 +254,13 @@ def test_a_schema_that_a_typed_client_makes_is_read() -> None:
     assert read(tools=[tool]).request.tools == (tool,)
 
 
+def test_keys_of_a_tool_that_we_do_not_know_reach_the_model() -> None:
+    """A model that was trained on tools with `returns` is asked with them."""
+    tool = {"function": {"name": "f", "returns": {"type": "number"}}}
+
+    assert read(tools=[tool]).request.tools == (tool,)
+
+
 def test_strict_tools_are_refused_since_answers_are_not_forced() -> None:
     tool = {"type": "function", "function": {"name": "f", "strict": True}}
 
