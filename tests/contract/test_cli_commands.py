@@ -44,6 +44,7 @@ CONTRACT = {
     "feedback add": ["RESPONSE", "--comment", "--correction", "--data", "--preferred", "--rating", "--rejected"],
     "feedback list": ["--last", "--state"],
     "feedback review": ["ID...", "--accept", "--by"],
+    "retune": ["RELEASE", "--recipe", "--run", "--to", "--until"],
     "govern approve": ["REPORT", "--by", "--override", "--reason"],
     "govern audit show": ["--last"],
     "govern audit verify": ["--head"],

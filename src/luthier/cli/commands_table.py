@@ -29,6 +29,9 @@ ROOT: Final[dict[str, CommandRow]] = {
     "generate": CommandRow("models:generate", "Answer every row of a file with a model."),
     "monitor": CommandRow("", "Stage 7: has traffic drifted from what a release was made for."),
     "feedback": CommandRow("", "Stage 7: what people say of answers, and its review."),
+    "retune": CommandRow(
+        "retune:retune", "Make the next run's recipe from a release and the feedback that was accepted since."
+    ),
     "govern": CommandRow("", "Evidence: approvals, the audit log, lineage, cards."),
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
     "list": CommandRow("finding:list_", "List the plug-ins of a family."),
