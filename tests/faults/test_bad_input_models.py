@@ -184,7 +184,7 @@ REFERENCES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a run's name that is none": ("run:../..", "E-LIF-007", ("no finished run",)),
     "a word": ("nothing-here", "E-LIF-007", ("names no model",)),
     "a folder that is not there": ("./nothing/here", "E-LIF-008", ("no such folder",)),
-    "a release": ("release:desk", "E-REC-010", ("not built",)),
+    "a release": ("release:desk", "E-DEP-007", ("there is no release", "luthier release list")),
     "an address": ("http://localhost:1/v1#m", "E-REC-010", ("not built",)),
 }
 

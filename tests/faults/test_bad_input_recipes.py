@@ -170,9 +170,8 @@ def test_a_secret_in_a_recipe_is_refused_and_never_printed_or_stored(desk: Desk,
 @pytest.mark.parametrize(
     ("stage", "code", "parts"),
     [
-        ("deploy", "E-LIF-001", ("not built", "--until evaluate")),
-        ("monitor", "E-LIF-001", ("not built", "--until evaluate")),
         ("nonsense", "E-LIF-002", ("data, model, plan, train, evaluate", "'nonsense'")),
+        ("deplyo", "E-LIF-002", ("nearest is 'deploy'", "--until deploy")),
     ],
 )
 def test_a_stage_that_cannot_be_reached_is_refused_before_any_runs(

@@ -33,6 +33,7 @@ ROOT: Final[dict[str, CommandRow]] = {
         "retune:retune", "Make the next run's recipe from a release and the feedback that was accepted since."
     ),
     "govern": CommandRow("", "Evidence: approvals, the audit log, lineage, cards."),
+    "release": CommandRow("", "Stage 6: releases, their exports, and the proof that they are what was trained."),
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
     "list": CommandRow("finding:list_", "List the plug-ins of a family."),
     "explain": CommandRow("finding:explain", "Explain an error code."),
@@ -92,6 +93,23 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
         "list": CommandRow("feedback:list_", "List feedback in the order in which it came."),
         "review": CommandRow(
             "feedback:review", "Accept or reject feedback: what is accepted, the next run may learn from."
+        ),
+    },
+    "release": {
+        "list": CommandRow("release:list_", "List the releases of a workspace, newest first."),
+        "show": CommandRow(
+            "release:show", "Show a release: what it is made of, its parity certificate, where it lies."
+        ),
+        "export": CommandRow(
+            "release:export", "Copy one form of a release, with card and licence notices, to a folder of your own."
+        ),
+        "certify": CommandRow(
+            "release:certify",
+            "Compare a release, as it lies, with the live model's scores again; a step beyond its contract exits with 3.",
+        ),
+        "verify": CommandRow(
+            "release:verify",
+            "Check every byte of a release; any file changed, added or taken away is named, with exit code 3.",
         ),
     },
     "recipe": {

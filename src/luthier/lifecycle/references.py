@@ -20,6 +20,7 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.run import Run
 from luthier.foundation.store.workspace import Workspace
+from luthier.lifecycle.releases import find_recorded_manifest, find_release, is_release_folder
 
 DEFAULT_BASE: Final = "smollm2-135m-instruct"
 BASE_DIGEST_KEY: Final = "luthier_base_digest"
@@ -44,6 +45,8 @@ class Reference(Noun):
         files: Trained files by name; for a run they are blobs, so use :func:`lay_out` where names matter.
         record: Digest of the Run.
         model: Digest of the Run's ModelChoice, which knows the chat template.
+        name: A release's name; empty for anything else.
+        release: A release's digest.
     """
 
     ref: str
@@ -55,6 +58,8 @@ class Reference(Noun):
     files: dict[str, Path] = {}  # noqa: RUF012  pydantic copies defaults
     record: Digest | None = None
     model: Digest | None = None
+    name: str = ""
+    release: Digest | None = None
 
 
 def resolve_pair(first: str, second: str, *, workspace: Workspace, locate: Locate) -> tuple[Reference, Reference]:
@@ -81,22 +86,26 @@ def resolve_reference(ref: str, *, workspace: Workspace, locate: Locate) -> Refe
         locate: Returns the folder of a base by catalogue name or path.
 
     Raises:
-        RecipeError: E-LIF-007 for what names nothing, E-REC-010 for releases and addresses, which are not built.
+        RecipeError: E-LIF-007 for what names nothing, E-DEP-007 for an unknown release, E-REC-010 for addresses, which
+            are not built.
         ModelError: E-LIF-008 for a path that holds no model.
+        PolicyDenied: E-DEP-008 for a release of which a byte was changed.
     """
     if ref == "base":
         return Reference(ref=ref, kind="base", base=DEFAULT_BASE, base_folder=locate(DEFAULT_BASE))
-    if ref.startswith(("release:", "http://", "https://")):
+    if ref.startswith(("http://", "https://")):
         raise RecipeError(
             "E-REC-010",
-            "releases and models behind an address are not built in this version",
+            "models behind an address are not built in this version",
             got=ref,
-            allowed="base, run:ID, or the path of a model folder, a PEFT adapter or a GGUF file",
+            allowed="base, run:ID, release:NAME, or the path of a release, a model, an adapter or a GGUF file",
             fix="luthier runs",
         )
     if ref.startswith("run:"):
         return _resolve_run(ref, workspace, locate)
-    return _resolve_path(ref, locate)
+    if ref.startswith("release:") or is_release_folder(Path(ref)):
+        return _resolve_release(ref, workspace, locate)
+    return _resolve_path(ref, workspace, locate)
 
 
 def lay_out(reference: Reference, workspace: Workspace) -> Path | None:
@@ -172,7 +181,7 @@ def _resolve_run(ref: str, workspace: Workspace, locate: Locate) -> Reference:
     )
 
 
-def _resolve_path(ref: str, locate: Locate) -> Reference:
+def _resolve_path(ref: str, workspace: Workspace, locate: Locate) -> Reference:
     path = _expand(ref)
     try:
         is_file, is_folder, is_there = path.is_file(), path.is_dir(), path.exists()
@@ -185,7 +194,7 @@ def _resolve_path(ref: str, locate: Locate) -> Reference:
             return _resolve_name(ref, locate)
         raise _not_a_model(ref, "no such folder or GGUF file")
     if (path / "adapter_config.json").is_file():
-        return _resolve_adapter(ref, path, locate)
+        return _resolve_adapter(ref, path, workspace, locate)
     weights = [file.name for file in path.glob("*.safetensors")]
     if not (path / "config.json").is_file() or not weights:
         unsafe = sorted(file.name for file in path.iterdir() if file.suffix in UNSAFE_SUFFIXES)
@@ -214,7 +223,7 @@ def _resolve_name(ref: str, locate: Locate) -> Reference:
         ) from error
 
 
-def _resolve_adapter(ref: str, path: Path, locate: Locate) -> Reference:
+def _resolve_adapter(ref: str, path: Path, workspace: Workspace, locate: Locate) -> Reference:
     weights = path / "adapter_model.safetensors"
     if not weights.is_file():
         raise _not_a_model(ref, "an adapter without adapter_model.safetensors")
@@ -227,11 +236,43 @@ def _resolve_adapter(ref: str, path: Path, locate: Locate) -> Reference:
         ref=ref,
         kind="adapter",
         base=base,
-        base_folder=locate(base),
+        base_folder=_locate_base(base, digest, workspace, locate),
         base_digest=digest,
         method=str(config.get("peft_type", "")).lower(),
         files={file.name: file for file in sorted(path.iterdir()) if file.is_file()},
     )
+
+
+def _locate_base(base: str, digest: str | None, workspace: Workspace, locate: Locate) -> Path:
+    """Return the folder of an adapter's base: where the workspace knows these very weights, else by its name."""
+    if digest and workspace.folder.is_dir():
+        for entry in workspace.records.entries(kind=ModelChoice.KIND):
+            model = workspace.records.get(entry.digest)
+            if isinstance(model, ModelChoice) and model.identity.weights == digest:
+                folder = Path(model.witness.path)
+                if folder.is_dir():
+                    return folder
+    return locate(base)
+
+
+def _resolve_release(ref: str, workspace: Workspace, locate: Locate) -> Reference:
+    """Take a release's adapter on its base, or its merged model where it has no adapter; every byte is checked."""
+    from luthier.stages.deploy.verify import verify
+
+    found = find_release(workspace, ref)
+    verify(found.folder, found.digest, manifest=find_recorded_manifest(workspace, found.digest))
+    identity = found.record.identity
+    form = "adapter" if "adapter" in identity.exports else identity.exports[0]
+    resolved = _resolve_path(str(found.folder / form), workspace, locate)
+    changes = {
+        "ref": ref,
+        "base": identity.base if form == "adapter" else resolved.base,
+        "name": identity.name,
+        "release": found.digest,
+        "model": identity.parents.get("model") if found.is_recorded else None,
+        "record": identity.parents.get("train") if found.is_recorded else None,
+    }
+    return resolved.model_copy(update=changes)
 
 
 def _read_json(path: Path, ref: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def find_release(workspace: Workspace, text: str) -> FoundRelease:
     """
     wanted = text.removeprefix("release:")
     path = Path(wanted)
-    if _is_release_folder(path):
+    if is_release_folder(path):
         return _read_folder(path, workspace)
     records = list_releases(workspace)
     found = _match(wanted, records)
@@ -113,7 +113,8 @@ def _match_digest(prefix: str, records: list[Release]) -> list[Release]:
     return [one for one in records if one.digest.startswith(prefix)]
 
 
-def _is_release_folder(path: Path) -> bool:
+def is_release_folder(path: Path) -> bool:
+    """Say whether a path is a folder that holds a release."""
     try:
         return (path / RELEASE_NAME).is_file()
     except OSError:  # a text that is no path

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from luthier.cli.commands.release import draw_parity
 from luthier.cli.face import Face, command, draw_facts, draw_table
 from luthier.cli.options import overrides_option, recipe_argument
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from luthier.foundation.schema.plan import Plan
+    from luthier.foundation.schema.release import Release
     from luthier.foundation.schema.report import Report
     from luthier.lifecycle.result import CorridorResult
 
@@ -94,6 +96,8 @@ def draw(result: CorridorResult) -> list[RenderableType]:
         parts += ["", *draw_plan(last.record)]
     elif result.report is not None:
         parts += ["", *draw_report(result.report)]
+    if result.release is not None:
+        parts += ["", *draw_release(result.release, result.to_json()["parity"])]
     return parts
 
 
@@ -152,3 +156,11 @@ def draw_report(record: Report) -> list[RenderableType]:
 
 def _interval(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:.4g} to {bounds[1]:.4g}"
+
+
+def draw_release(record: Release, parity: dict[str, Any]) -> list[RenderableType]:
+    """Lay a release out: its parity certificate, its name and where it lies."""
+    return [
+        *draw_parity(parity),
+        f"release: {record.identity.name}@{record.digest[:12]} in {record.witness.folder}",
+    ]
