@@ -53,7 +53,7 @@ def show(path: Path, *, num_rows: int = 5, form: str = "auto") -> list[dict[str,
 
     read = read_rows(Reading(path, form=form))
     if not read.rows:
-        read.raise_problems()
+        read.raise_problems(path)
     return [row.model_dump(mode="json", exclude_defaults=True) for row in read.rows[:num_rows]]
 
 
@@ -84,7 +84,7 @@ def show_masks(
     read = read_rows(Reading(path, form=form))
     masked, problems = mask_rows(read.rows[:num_rows], _load_tokenizer(base), train_on=train_on)
     if not masked:
-        read.raise_problems()
+        read.raise_problems(path)
         raise DataError.collect(problems)
     return [*map(asdict, masked), *({"problem": problem.to_dict()} for problem in problems)]
 

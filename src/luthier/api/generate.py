@@ -144,7 +144,7 @@ def read_conversations(path: Path, *, form: str = "auto") -> list[Row]:
     from luthier.stages.data.readers.source import Reading, read_rows
 
     read = read_rows(Reading(path, form=form))
-    read.raise_problems()
+    read.raise_problems(path)
     for row in read.rows:
         if row.kind != "conversation" or not any(message.role == "user" for message in row.messages):
             raise DataError(
@@ -163,6 +163,7 @@ def _check_generation(wanted: Generation) -> None:
         "max_new_tokens": 1 <= wanted.max_new_tokens <= 100_000,
         "temperature": 0 <= wanted.temperature <= 100,
         "top_p": 0 < wanted.top_p <= 1,
+        "num_rows": wanted.num_rows is None or wanted.num_rows >= 1,
     }
     for name, is_good in bounds.items():
         if not is_good:
@@ -170,7 +171,7 @@ def _check_generation(wanted: Generation) -> None:
                 "E-REC-002",
                 f"'{name}' does not accept this value",
                 got=getattr(wanted, name),
-                allowed="max_new_tokens 1 to 100000, temperature 0 to 100, top_p above 0 and up to 1",
+                allowed="max_new_tokens 1 to 100000, temperature 0 to 100, top_p above 0 and up to 1, num_rows from 1",
                 fix="luthier generate --help",
                 field=name,
             )

@@ -19,6 +19,7 @@ def run(
     *,
     until: str | None = None,
     overrides: Sequence[str] = (),
+    resume: bool = False,
     workspace: Path | None = None,
     progress: Progress | None = None,
 ) -> CorridorResult:
@@ -28,6 +29,7 @@ def run(
         recipe: A file, plain values, or a recipe built in Python.
         until: The last stage; None for the last that this version builds.
         overrides: ``dotted.key=value`` each.
+        resume: Refuse to begin a training; one that is there goes on, as it does anyway, or is reused.
         workspace: The folder that holds ``.luthier``; by default the nearest upwards, else here.
         progress: Told what a person should see.
 
@@ -35,14 +37,19 @@ def run(
         One result a stage with its record; ``verdict`` where evaluate was reached.
 
     Raises:
-        RecipeError: Every mistake at once, before anything heavy is loaded.
+        RecipeError: Every mistake at once, before anything heavy is loaded; E-LIF-009 for a training to resume
+            that never began.
         LuthierError: What a stage raises.
     """
     from luthier.foundation.store.workspace import Workspace, find_workspace
     from luthier.lifecycle.corridor import run_recipe
+    from luthier.lifecycle.resume import require_started
     from luthier.lifecycle.stages_table import list_until
 
     list_until(until)
     resolved = resolve(recipe, overrides=overrides)
     folder = workspace if workspace is not None else find_workspace(Path.cwd())
-    return run_recipe(resolved, Workspace.open(folder), progress=progress or SilentProgress(), until=until)
+    opened, told = Workspace.open(folder), progress or SilentProgress()
+    if resume:
+        require_started(run_recipe(resolved, opened, progress=told, until="plan"), resolved, opened)
+    return run_recipe(resolved, opened, progress=told, until=until)

@@ -105,6 +105,11 @@ class Execution:
             cache_key=self.key,
         )
 
+    def find_key(self) -> str:
+        """Return the key without looking anything up; the stages before it are there."""
+        module = self.spec.declare()
+        return self._compute_key(module, self._make_context(self.spec, module))
+
     def _make_context(self, spec: StageSpec, module: StageDeclaration) -> StageContext:
         return StageContext(
             stage=spec.name,

@@ -27,7 +27,7 @@ def write_papers(folder: Path, resolved: ResolvedRecipe, *, fs: FileSystem) -> N
     """Write ``recipe.yaml`` (runs again as it is), ``origins.json`` and ``environment.json``."""
     write_atomic(folder / RECIPE_NAME, dump_recipe(resolved.to_mapping()), fs=fs)
     write_atomic(folder / "origins.json", _to_bytes(dict(resolved.origins)), fs=fs)
-    write_atomic(folder / "environment.json", _to_bytes(describe_environment()), fs=fs)
+    write_atomic(folder / "environment.json", _to_bytes(describe_environment(resolved.base_folder)), fs=fs)
 
 
 def dump_recipe(recipe: Mapping[str, Any]) -> bytes:
@@ -35,8 +35,12 @@ def dump_recipe(recipe: Mapping[str, Any]) -> bytes:
     return yaml.dump(dict(recipe), Dumper=_Writer, sort_keys=False, allow_unicode=True).encode()
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return versions, host and threads, without importing what is described."""
+def describe_environment(recipe_folder: Path) -> dict[str, Any]:
+    """Return versions, host, threads and the recipe's commit, without importing what is described.
+
+    Args:
+        recipe_folder: Where the recipe lies; the git repository around it is asked.
+    """
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -44,8 +48,38 @@ def describe_environment() -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "packages": {name: _find_version(name) for name in PACKAGES},
         "variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
-        "git": None,
+        "git": find_commit(recipe_folder),
     }
+
+
+def find_commit(folder: Path) -> str | None:
+    """Return the commit that is checked out around a folder; None where there is none or it cannot be read."""
+    try:
+        return _read_commit(folder)
+    except (OSError, UnicodeDecodeError):  # a note for people; a run does not end for want of it
+        return None
+
+
+def _read_commit(folder: Path) -> str | None:
+    """Read git's own files, so that git need not be installed."""
+    places = (parent / ".git" for parent in (folder.resolve(), *folder.resolve().parents))
+    place = next((each for each in places if each.exists()), None)
+    if place is None:
+        return None
+    if place.is_file():  # a worktree or a submodule: the file says where its folder is
+        place = place.parent / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+    name = _read(place / "HEAD")
+    if not name.startswith("ref: "):
+        return name or None
+    shared = place / (_read(place / "commondir") or ".")
+    name = name.removeprefix("ref: ")
+    packed = (line.split() for line in _read(shared / "packed-refs").splitlines() if not line.startswith(("#", "^")))
+    commits = {words[1]: words[0] for words in packed if len(words) == 2}
+    return _read(place / name) or _read(shared / name) or commits.get(name)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 class _Writer(yaml.SafeDumper):

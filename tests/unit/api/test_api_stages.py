@@ -196,6 +196,9 @@ def test_a_tiny_model_answers_a_file_and_a_seed_repeats_its_draws(tmp_path: Path
     with pytest.raises(RecipeError) as caught:
         generate(str(folder), rows, workspace=tmp_path, generation=Generation(max_new_tokens=0))
     assert caught.value.code == "E-REC-002"
+    for number in (-1, 0):  # a slice would take -1 for all but the last
+        with pytest.raises(RecipeError, match="num_rows"):
+            generate(str(folder), rows, workspace=tmp_path, generation=Generation(num_rows=number))
 
 
 def test_two_tiny_models_are_compared_on_the_same_questions(tmp_path: Path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +17,7 @@ from luthier.foundation.core.files import REAL
 from luthier.foundation.recipe.resolve import load_recipe
 from luthier.foundation.schema.noun import Identity, Record, Witness
 from luthier.lifecycle.evidence import describe
-from luthier.lifecycle.papers import PACKAGES, describe_environment, write_papers
+from luthier.lifecycle.papers import PACKAGES, describe_environment, find_commit, write_papers
 from tests.fixtures.example_records import make_examples
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
@@ -87,16 +90,51 @@ def test_what_the_environment_holds_of_secrets_is_not_written(tmp_path: Path, mo
     assert json.loads(written["environment.json"])["variables"]["OMP_NUM_THREADS"] == "3"
 
 
-def test_the_environment_names_versions_and_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_versions_and_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from importlib.metadata import version
 
     monkeypatch.setattr("luthier.lifecycle.papers.PACKAGES", (*PACKAGES, "no-such-package-of-ours"))
-    found = describe_environment()
+    found = describe_environment(tmp_path)
 
     assert found["packages"]["torch"] == version("torch")
     assert found["packages"]["no-such-package-of-ours"] is None
     assert found["num_cores"] >= 1
     assert json.loads(json.dumps(found)) == found
+
+
+def ask_git(folder: Path, *words: str) -> str:
+    """Run git as itself, blind to this machine's settings."""
+    settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "PATH": os.environ["PATH"]}
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git, the oracle, is not installed")
+def test_the_commit_is_the_one_that_git_names_loose_packed_detached_and_in_a_worktree(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    (folder / "recipes").mkdir(parents=True)
+    ask_git(folder, "init", "-q", "-b", "work/topic")
+    assert find_commit(folder) is None, "nothing is committed yet"
+    ask_git(folder, "commit", "-q", "--allow-empty", "-m", "one")
+    first = ask_git(folder, "rev-parse", "HEAD")
+    assert find_commit(folder / "recipes") == first
+    ask_git(folder, "pack-refs", "--all")
+    assert find_commit(folder) == first
+    ask_git(folder, "worktree", "add", "-q", "-b", "other", str(tmp_path / "tree"))
+    ask_git(tmp_path / "tree", "commit", "-q", "--allow-empty", "-m", "two")
+    assert find_commit(tmp_path / "tree") == ask_git(tmp_path / "tree", "rev-parse", "HEAD") != first
+    ask_git(folder, "checkout", "-q", "--detach", "other")
+    assert find_commit(folder) == ask_git(folder, "rev-parse", "HEAD")
+
+
+def test_no_repository_and_a_torn_one_are_no_commit_and_no_error(tmp_path: Path) -> None:
+    assert find_commit(tmp_path) is None
+    (tmp_path / ".git").mkdir()
+    assert find_commit(tmp_path) is None
+    (tmp_path / ".git" / "HEAD").write_bytes(b"\xff\xfe")
+    assert find_commit(tmp_path) is None
 
 
 SENTENCES = {

@@ -41,11 +41,11 @@ def plan(face: Face, *, recipe: str, overrides: tuple[str, ...]) -> int:
 
 @command()
 @recipe_argument
-@click.option("--resume", is_flag=True, help="Go on from the newest intact checkpoint; this happens anyway.")
+@click.option("--resume", is_flag=True, help="Only take up a run that was begun; refuse to begin one.")
 @overrides_option
-def train(face: Face, *, recipe: str, resume: bool, overrides: tuple[str, ...]) -> int:  # noqa: ARG001  always so
+def train(face: Face, *, recipe: str, resume: bool, overrides: tuple[str, ...]) -> int:
     """Stage 4: train by a recipe; an interrupted run goes on."""
-    return _run(face, recipe, "train", overrides)
+    return _run(face, recipe, "train", overrides, resume=resume)
 
 
 @command()
@@ -56,10 +56,17 @@ def evaluate(face: Face, *, recipe: str, overrides: tuple[str, ...]) -> int:
     return _run(face, recipe, "evaluate", overrides)
 
 
-def _run(face: Face, recipe: str, until: str | None, overrides: tuple[str, ...]) -> int:
+def _run(face: Face, recipe: str, until: str | None, overrides: tuple[str, ...], *, resume: bool = False) -> int:
     from luthier.api.run import run as run_recipe
 
-    result = run_recipe(recipe, until=until, overrides=overrides, workspace=face.workspace, progress=face.progress())
+    result = run_recipe(
+        recipe,
+        until=until,
+        overrides=overrides,
+        resume=resume,
+        workspace=face.workspace,
+        progress=face.progress(),
+    )
     face.show(to_json(result), *draw(result))
     if result.denied is not None:
         face.complain(result.denied)

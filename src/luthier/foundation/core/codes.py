@@ -128,6 +128,7 @@ ErrorCode = Literal[
     "E-LIF-006",
     "E-LIF-007",
     "E-LIF-008",
+    "E-LIF-009",
     "E-GOV-001",
     "E-GOV-002",
     "E-GOV-003",

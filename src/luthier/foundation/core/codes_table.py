@@ -504,6 +504,11 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "The path holds neither a model folder, nor a PEFT adapter, nor a GGUF file, or the adapter belongs to another base.",
         "Give a folder with config.json or adapter_config.json and safetensors files.",
     ),
+    "E-LIF-009": Explanation(
+        "Nothing to resume",
+        "`--resume` takes up a run that was begun with this very recipe, rows and base; there is none.",
+        "Leave out `--resume` to begin one, or put back what was changed; `luthier runs` lists what was begun.",
+    ),
     **RELEASE_EXPLANATIONS,
     **WATCH_EXPLANATIONS,
 }

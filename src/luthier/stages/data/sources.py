@@ -102,7 +102,7 @@ def read_place(place: Place, rows: Rows, on_row: Callable[[], None] | None = Non
     source = place.source
     reading = Reading(place.path, source.format, source.form, source.columns, place.name)
     result = read_rows(reading, on_row, into=rows)
-    result.raise_problems()
+    result.raise_problems(place.path)
     return SourceRead(
         digest=digest_file(place.path),
         format=result.format,

@@ -1,6 +1,7 @@
 """Reading files: packing, formats, marks, and one problem a bad row with file and line."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -69,15 +70,16 @@ def test_further_columns_become_fields_and_rows_without_id_are_named_by_file_and
 
 
 def test_every_bad_row_is_counted_and_the_first_twenty_are_shown(tmp_path: Path) -> None:
-    path = write_packed(tmp_path / "rows.jsonl", b'{"messages": \n' * 30 + json.dumps(make_record("a")).encode())
+    path = write_packed(tmp_path / "our rows.jsonl", b'{"messages": \n' * 30 + json.dumps(make_record("a")).encode())
     read = read_rows(Reading(path))
     assert (read.num_problems, len(read.problems), len(read.rows)) == (30, MAX_SHOWN_PROBLEMS, 1)
     with pytest.raises(DataError) as caught:
-        read.raise_problems()
+        read.raise_problems(path)
     shown = caught.value.problems
     assert [problem.code for problem in shown] == ["E-DAT-003"] * 20 + ["E-DAT-009"]
     assert shown[6].origin == f"{path} line 7"
     assert "30 rows are bad" in shown[-1].what
+    assert shlex.split(shown[-1].fix) == ["luthier", "data", "check", str(path)]
 
 
 def test_a_long_line_is_never_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

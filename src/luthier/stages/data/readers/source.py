@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +81,11 @@ class RowsRead:
         room = MAX_SHOWN_PROBLEMS - len(self.problems)
         self.problems += problems[: max(room, 0)]
 
-    def raise_problems(self) -> None:
+    def raise_problems(self, path: Path) -> None:
         """Raise what was found, if anything was.
+
+        Args:
+            path: The file, for the message.
 
         Raises:
             DataError: With the first problems, and E-DAT-009 with the number of bad rows where more were found.
@@ -96,7 +100,7 @@ class RowsRead:
                     f"{self.num_problems} rows are bad; the first {len(self.problems)} are shown",
                     got=f"{self.num_problems} bad rows, {self.num_rows} good ones",
                     allowed="no bad row",
-                    fix="luthier data check FILE",
+                    fix=f"luthier data check {shlex.quote(str(path))}",
                 )
             )
         raise DataError.collect(problems)
