@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
 
 from luthier.foundation.core.append import append_line
 from luthier.foundation.core.errors import StoreError
+from luthier.foundation.core.files import FileSystem
 from tests.fixtures.faulty_disk import FaultyFileSystem
 
 
@@ -32,6 +35,50 @@ def test_a_half_line_that_a_loss_of_power_left_is_cut_off(tmp_path: Path, before
     append_line(log, b"next")
 
     assert log.read_bytes() == before + b"next\n"
+
+
+class SlowlyFailing(FileSystem):
+    """Writes half a line, says so, and fails when told."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.shall_fail = threading.Event()
+
+    def append(self, path: Path, data: bytes) -> None:
+        super().append(path, data[: len(data) // 2])
+        self.has_begun.set()
+        self.shall_fail.wait()
+        raise OSError(errno.ENOSPC, "no space", str(path))
+
+
+class Telling(FileSystem):
+    """Says when it writes."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+
+    def append(self, path: Path, data: bytes) -> None:
+        super().append(path, data)
+        self.has_begun.set()
+
+
+def test_a_rival_waits_until_a_failed_line_is_cut_off_and_loses_nothing(tmp_path: Path) -> None:
+    log, failing, telling = tmp_path / "log", SlowlyFailing(), Telling()
+
+    def fail() -> None:
+        with pytest.raises(StoreError):
+            append_line(log, b"a line that fails", fs=failing)
+
+    first = threading.Thread(target=fail)
+    second = threading.Thread(target=append_line, args=(log, b"rival"), kwargs={"fs": telling})
+    first.start()
+    failing.has_begun.wait()
+    second.start()
+    assert not telling.has_begun.wait(0.2), "it must wait: what it wrote now would be cut off with the half line"
+    failing.shall_fail.set()
+    first.join()
+    second.join()
+    assert log.read_bytes() == b"rival\n"
 
 
 def _append_many(path: Path, letter: str) -> None:
