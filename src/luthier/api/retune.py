@@ -84,7 +84,7 @@ def draft(
     origin = _find_origin(workspace, release, recipe)
     kind = find_kind(origin.recipe)
     pinned = pin_paths(origin.recipe, origin.data, origin.model, catalogue=CATALOGUE)
-    digests = _list_releases(workspace, origin.release.identity.name)
+    digests = _list_served(workspace, origin.release.identity.name)
     pieces = [piece for piece in workspace.feedback.entries(state="accepted") if piece.release in digests]
     rows = make_rows(pieces, kind, known=_read_known(pinned))
     reviewers = list_reviewers([piece for piece in pieces if piece.kind == kind])
@@ -160,12 +160,12 @@ def _find_origin(workspace: Workspace, text: str | None, recipe: Path | None) ->
 
 
 def _find_release(workspace: Workspace, text: str | None) -> Release:
-    from luthier.lifecycle.releases import find_release
+    from luthier.lifecycle.releases import find_release, list_releases
 
     if text is not None:
         return find_release(workspace, text).record
-    newest = workspace.records.latest(Release.KIND) if workspace.folder.is_dir() else None
-    if not isinstance(newest, Release):
+    known = list_releases(workspace)
+    if not known:
         raise RecipeError(
             "E-MON-026",
             "the workspace holds no release yet",
@@ -173,13 +173,18 @@ def _find_release(workspace: Workspace, text: str | None) -> Release:
             allowed="a workspace in which a recipe ran to its release",
             fix="luthier run RECIPE",
         )
-    return newest
+    return known[0]
 
 
-def _list_releases(workspace: Workspace, name: str) -> set[str]:
-    """Return the digests of all releases of one name: feedback on an older one is still worth learning from."""
-    records = (workspace.records.get(entry.digest) for entry in workspace.records.entries(kind=Release.KIND))
-    return {record.digest for record in records if record.identity.name == name}
+def _list_served(workspace: Workspace, name: str) -> set[str]:
+    """Return what answers of a release's name may be traced to: each of its releases, and the run of each.
+
+    Feedback on an older release is still worth learning from, and a run may be served before it is released.
+    """
+    from luthier.lifecycle.releases import list_releases
+
+    named = [release for release in list_releases(workspace) if release.identity.name == name]
+    return {release.digest for release in named} | {release.identity.parents.get("train", "") for release in named}
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
