@@ -24,7 +24,7 @@ LOG: Final = get_logger("server")
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 LINGER_BYTES: Final = 64 * 2**20
 LINGER_SECONDS: Final = 5.0
-LINGER_IDLE_SECONDS: Final = 0.2
+LINGER_IDLE_SECONDS: Final = 1.0
 
 
 class Boundary:

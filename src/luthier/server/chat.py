@@ -16,7 +16,7 @@ from luthier.foundation.core.errors import LuthierError
 from luthier.foundation.schema.serving import ChatRuntime
 from luthier.server.bodies import read_body
 from luthier.server.chat_call import ChatCall, read_chat_call
-from luthier.server.course import Course
+from luthier.server.course import Course, Crew
 from luthier.server.failures import CLIENT_GONE, answer_error, make_internal_error
 from luthier.server.models import find_model
 from luthier.server.notes import Notes
@@ -39,6 +39,7 @@ class ChatEndpoint:
         self._options = options
         self._board = board
         self._clock = clock
+        self._crew = Crew()
         self._num_open = 0
 
     def count_open(self) -> int:
@@ -68,7 +69,7 @@ class ChatEndpoint:
         call = await self._read_call(scope, receive)
         model = find_model(self._runtime, call.request.model)
         notes.read(call, model)
-        course = Course(partial(self._runtime.submit, call.request), request_id=notes.request_id)
+        course = Course(self._crew, partial(self._runtime.submit, call.request), request_id=notes.request_id)
         try:
             async with _watch_client(receive, course, notes):
                 notes.accept(await course.wait_begun(), make_response_id())
