@@ -115,7 +115,12 @@ def certify_release(
     place = workspace.folder / "work" / f"certify-{found.digest[:12]}"
     place.mkdir(parents=True, exist_ok=True)
     subject = _make_subject(workspace, found, place)
-    certified = certify(subject, ask_server=ask_server or ServerProcess(place), progress=progress or SilentProgress())
+    try:
+        certified = certify(
+            subject, ask_server=ask_server or ServerProcess(place), progress=progress or SilentProgress()
+        )
+    finally:
+        shutil.rmtree(subject.trained.folder)
     certified.require()
     verify_release(folder, text)
     return {

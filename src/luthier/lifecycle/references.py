@@ -43,10 +43,9 @@ class Reference(Noun):
         base_digest: Digest of the base's weights, where it is known without reading them.
         method: How the files change the base, such as ``lora``; empty where there is nothing to put on it.
         files: Trained files by name; for a run they are blobs, so use :func:`lay_out` where names matter.
-        record: Digest of the Run.
+        record: Digest of the Run, or of the Release.
         model: Digest of the Run's ModelChoice, which knows the chat template.
         name: A release's name; empty for anything else.
-        release: A release's digest.
     """
 
     ref: str
@@ -59,7 +58,6 @@ class Reference(Noun):
     record: Digest | None = None
     model: Digest | None = None
     name: str = ""
-    release: Digest | None = None
 
 
 def resolve_pair(first: str, second: str, *, workspace: Workspace, locate: Locate) -> tuple[Reference, Reference]:
@@ -268,9 +266,8 @@ def _resolve_release(ref: str, workspace: Workspace, locate: Locate) -> Referenc
         "ref": ref,
         "base": identity.base if form == "adapter" else resolved.base,
         "name": identity.name,
-        "release": found.digest,
         "model": identity.parents.get("model") if found.is_recorded else None,
-        "record": identity.parents.get("train") if found.is_recorded else None,
+        "record": found.digest,
     }
     return resolved.model_copy(update=changes)
 

@@ -64,6 +64,7 @@ def run(section: DeploySection, inputs: Mapping[str, AnyRecord], ctx: Context) -
     )
     certified = certify(subject, ask_server=ServerProcess(ctx.folder), progress=ctx.progress)
     keep_evidence(certified, ctx)
+    shutil.rmtree(trained.folder)
     certified.require()
     given = gather(inputs, ctx)
     write_papers(staging, given, certified, tuple(exports), fs=ctx.fs)
