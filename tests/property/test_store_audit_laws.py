@@ -18,13 +18,14 @@ from luthier.foundation.store.audit_chain import GENESIS, AuditRow, verify_chain
 from luthier.foundation.store.workspace import Workspace
 from tests.fixtures.fake_stages import open_quick_folder
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)  # fmt: skip
-FACTS = st.lists(st.dictionaries(st.text(max_size=6), JSON, max_size=3), min_size=1, max_size=8)
+JSON = (
+    st.none()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4)
+    | st.lists(st.booleans(), max_size=2)
+)
+FACTS = st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=2), min_size=1, max_size=5)
 
 
 def write_log(all_facts: list[dict[str, Any]]) -> list[AuditRow]:
@@ -39,7 +40,7 @@ def write_log(all_facts: list[dict[str, Any]]) -> list[AuditRow]:
 
 
 @given(all_facts=FACTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_log_written_by_the_reference_is_whole(all_facts):
     rows = write_log(all_facts)
     report = verify_chain(rows, heads=[(row.hash, "somebody") for row in rows])
@@ -48,7 +49,7 @@ def test_a_log_written_by_the_reference_is_whole(all_facts):
 
 
 @given(all_facts=FACTS, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_changed_field_of_any_entry_is_found_at_that_entry(all_facts, data):
     rows = write_log(all_facts)
     place = data.draw(st.integers(0, len(rows) - 1))
@@ -63,7 +64,17 @@ def test_any_changed_field_of_any_entry_is_found_at_that_entry(all_facts, data):
 
 
 @given(all_facts=FACTS, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
+def test_an_entry_changed_and_hashed_anew_is_found_at_the_next_one(all_facts, data):
+    rows = write_log([*all_facts, {"the": "last"}])
+    place = data.draw(st.integers(0, len(rows) - 2))
+    forged = write_log([*all_facts[:place], {"forged": True}])[-1]
+    found = verify_chain([*rows[:place], forged, *rows[place + 1 :]]).findings
+    assert forged == rows[place] or [finding.seq for finding in found] == [place + 2]
+
+
+@given(all_facts=FACTS, data=st.data())
+@settings(max_examples=40, deadline=None)
 def test_any_entry_taken_out_before_the_last_is_found_even_when_the_rest_are_numbered_anew(all_facts, data):
     rows = write_log([*all_facts, {"the": "last"}])
     place = data.draw(st.integers(0, len(rows) - 2))
@@ -76,7 +87,7 @@ def test_any_entry_taken_out_before_the_last_is_found_even_when_the_rest_are_num
 
 
 @given(all_facts=FACTS.filter(lambda facts: len(facts) >= 2), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_two_entries_swapped_are_found(all_facts, data):
     rows = write_log([{"n": number, **facts} for number, facts in enumerate(all_facts)])
     first, second = sorted(data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=2, max_size=2, unique=True)))
@@ -86,8 +97,8 @@ def test_two_entries_swapped_are_found(all_facts, data):
     assert verify_chain(swapped).findings[0].seq == first + 1
 
 
-@given(all_facts=FACTS, kept=st.integers(0, 7))
-@settings(max_examples=60, deadline=None)
+@given(all_facts=FACTS, kept=st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
 def test_a_cut_tail_is_found_by_a_head_that_was_noted_and_by_nothing_else(all_facts, kept):
     rows = write_log(all_facts)
     cut = rows[: min(kept, len(rows) - 1)]
@@ -98,8 +109,8 @@ def test_a_cut_tail_is_found_by_a_head_that_was_noted_and_by_nothing_else(all_fa
         assert "a release" in finding.what
 
 
-@given(all_facts=FACTS, place=st.integers(0, 7))
-@settings(max_examples=60, deadline=None)
+@given(all_facts=FACTS, place=st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
 def test_a_log_rewritten_from_some_entry_on_is_found_by_a_head_that_was_noted_and_by_nothing_else(all_facts, place):
     rows = write_log(all_facts)
     place = min(place, len(rows) - 1)
