@@ -45,9 +45,9 @@ arch: $(READY) ## check the walls of the house and the declared dependencies
 unit: $(READY)
 	@$(PY) -m pytest $(UNIT)
 
-bench: $(READY) ## measure one stage: make bench AREA=train
+bench: $(READY) ## measure one stage: make bench AREA=train [ONLY=dpo]
 	@test -f "benchmarks/$(AREA)/run.py" || { echo "There is no benchmark '$(AREA)'; there are: $$(ls -d benchmarks/*/ 2>/dev/null | xargs -rn1 basename | tr '\n' ' ')" >&2; exit 2; }
-	@$(PY) benchmarks/$(AREA)/run.py
+	@$(PY) benchmarks/$(AREA)/run.py $(if $(ONLY),--only $(ONLY))
 
 docs: $(READY) ## generate the generated pages of docs/ again
 	@$(PY) scripts/docs/generate.py

@@ -7,40 +7,17 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from process_memory import mark_loaded, peak_above
-
-
-class Stopwatch(TrainerCallback):
-    """Seconds and loss of every optimizer step."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.losses: list[float] = []
-        self._begun = 0.0
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the watch."""
-        self._begun = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stop the watch."""
-        self.seconds.append(time.perf_counter() - self._begun)
-
-    def on_log(self, _args: Any, _state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
-        """Keep the loss."""
-        if "loss" in logs:
-            self.losses.append(float(logs["loss"]))
+from trl_stopwatch import Stopwatch
 
 
 def main(spec_path: Path, result_path: Path) -> None:

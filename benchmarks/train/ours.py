@@ -19,6 +19,8 @@ from luthier.foundation.schema.plan import PlanIdentity
 from luthier.instruments.engine.load import load_model
 from luthier.instruments.text.batches import StepRows
 from luthier.instruments.text.encode import EncodedRow
+from luthier.instruments.text.pairs import EncodedPair, Example
+from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.packs import prefer_pack_tokens
 from luthier.stages.train import loop
 from luthier.stages.train.interrupt import Interrupts
@@ -41,30 +43,47 @@ class BenchContext:
     progress: Any = field(default_factory=SilentProgress)
 
 
-def make_row(index: int, row: dict[str, Any]) -> EncodedRow:
-    """Turn a row of the specification into one of ours."""
-    weights_T = np.zeros(len(row["ids"]), dtype=np.float32)
-    weights_T[row["first"] :] = 1.0
-    return EncodedRow(str(index), np.array(row["ids"], dtype=np.int32), weights_T)
+def make_example(index: int, row: dict[str, Any]) -> Example:
+    """Turn a row or a pair of the specification into one of ours."""
+    if "ids" in row:
+        return make_row(str(index), row["ids"], row["first"])
+    prompt = row["prompt"]
+    answers = (make_row(str(index), prompt + row[side], len(prompt)) for side in ("chosen", "rejected"))
+    return EncodedPair(str(index), *answers)
 
 
-def make_plan(spec: dict[str, Any], rows: tuple[EncodedRow, ...]) -> PlanIdentity:
-    """Make the plan of a benchmark: the steps come from the specification, so batch_tokens bounds nothing.
+def make_row(name: str, ids: list[int], first: int) -> EncodedRow:
+    """Make a sequence that is trained from its token ``first`` on."""
+    weights_T = np.zeros(len(ids), dtype=np.float32)
+    weights_T[first:] = 1.0
+    return EncodedRow(name, np.array(ids, dtype=np.int32), weights_T)
 
-    Packs are as large as a plan would make them.
-    """
+
+def choose_pack_tokens(steps: list[list[int]], examples: tuple[Example, ...]) -> int:
+    """Make packs as large as a plan would."""
+    texts = [[sequence.token_ids_T for sequence in example.sequences] for example in examples]
+    apart = [count_distinct_tokens(own) for own in texts]
+    preferred = prefer_pack_tokens(
+        [[ids for i in step for ids in texts[i]] for step in steps],
+        num_apart=sum(apart[i] for step in steps for i in step),
+    )
+    return max(preferred, *apart)
+
+
+def make_plan(spec: dict[str, Any], examples: tuple[Example, ...]) -> PlanIdentity:
+    """Make the plan of a benchmark: the steps come from the specification, so batch_tokens bounds nothing."""
     method = {"type": "lora", "rank": spec["rank"], "alpha": float(spec["alpha"]), "target_modules": spec["targets"]}
     return PlanIdentity(
         launcher="local",
         backend="luthier",
         precision=spec["precision"],
         seed=spec["seed"],
-        num_examples=len(rows),
+        num_examples=len(examples),
         examples=NO_DIGEST,
         max_length=100_000,
         too_long="refuse",
         batch_tokens=10**9,
-        pack_tokens=prefer_pack_tokens([[rows[i].token_ids_T for i in step] for step in spec["steps"]]),
+        pack_tokens=choose_pack_tokens(spec["steps"], examples),
         epochs=1.0,
         num_steps=len(spec["steps"]),
         warmup_steps=0,
@@ -75,7 +94,7 @@ def make_plan(spec: dict[str, Any], rows: tuple[EncodedRow, ...]) -> PlanIdentit
         checkpoint_every=10**9,
         evaluate_every=0,
         method=method,
-        objective={"type": "sft"},
+        objective={"type": spec["objective"]},
         probes=NO_DIGEST,
     )
 
@@ -83,17 +102,20 @@ def make_plan(spec: dict[str, Any], rows: tuple[EncodedRow, ...]) -> PlanIdentit
 def main(spec_path: Path, result_path: Path) -> None:
     """Train what the specification says through the real loop."""
     spec = json.loads(spec_path.read_text())
-    rows = tuple(make_row(index, row) for index, row in enumerate(spec["rows"]))
-    plan = make_plan(spec, rows)
+    examples = tuple(make_example(index, row) for index, row in enumerate(spec["rows"]))
+    plan = make_plan(spec, examples)
     loaded = load_model(Path(spec["model"]))
     method = load_runtime("methods", "lora")
     options = {name: value for name, value in plan.method.items() if name != "type"}
     method.build(loaded, load_config("methods", "lora").model_validate(options), seed=spec["seed"])
     loaded_bytes = mark_loaded()
     folder = result_path.parent / "ours"
-    sft = load_runtime("objectives", "sft"), load_config("objectives", "sft")()
-    job = Job(plan, "bench", Path(), "small", NO_DIGEST, folder, *sft, rows, (), ())
-    lengths = [len(row.token_ids_T) for row in rows]
+    name = spec["objective"]
+    config = load_config("objectives", name).model_validate({"beta": spec["beta"]} if name == "dpo" else {})
+    job = Job(
+        plan, "bench", Path(), "small", NO_DIGEST, folder, load_runtime("objectives", name), config, examples, (), ()
+    )
+    lengths = [example.num_tokens for example in examples]
     steps = [StepRows(0, tuple(step), sum(lengths[index] for index in step)) for step in spec["steps"]]
     loop.iterate_steps = lambda *_, **__: iter(steps)  # the same rows in each step as on the other side
     loop.train(job, Tuned(loaded, method), Accelerator(), ctx=BenchContext(folder), interrupts=Interrupts())

@@ -1,7 +1,8 @@
-"""`make bench AREA=train`: supervised LoRA tuning side by side with TRL 1.16, one case after the other in one run.
+"""`make bench AREA=train`: LoRA tuning side by side with TRL 1.16, on rows and on pairs, one case after the other.
 
 The last line of stdout is one JSON object of ratios, ours over TRL's (memory: ours over TRL's too, smaller is
-better). TRL runs in ``.bench-venv`` at the fastest of a few ways to split a step of 16 rows, without recomputation.
+better). TRL runs in ``.bench-venv`` at the fastest of a few ways to split a step of 16 rows or 8 pairs, without
+recomputation. ``ONLY=dpo`` or ``ONLY=sft`` runs the cases of one objective.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workload import CASES, ROWS_PER_STEP, Case, make_spec, write_model
+from workload import CASES, Case, count_tokens, make_spec, write_model
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "peers"))
@@ -28,15 +29,17 @@ from peer_environment import ensure_peer_python  # noqa: E402  found by the line
 REPOSITORY = HERE.parents[1]
 RESULTS = HERE.parent / "results"
 OURS = HERE / "ours.py"
-THEIRS = HERE.parent / "peers" / "trl_sft.py"
+THEIRS = {name: HERE.parent / "peers" / f"trl_{name}.py" for name in ("sft", "dpo")}
 PER_DEVICE = (8, 4)
 NUM_WARMUP = 2
 KEYS = {
     "mixed_fp32": "sft_lora_tokens_ratio_trl",
     "mixed_bf16": "sft_lora_tokens_ratio_trl_bf16",
     "shared_fp32": "sft_shared_prompt_ratio_trl",
+    "dpo_fp32": "dpo_pairs_ratio_trl",
+    "dpo_bf16": "dpo_pairs_ratio_trl_bf16",
 }
-MEMORY_KEY = "sft_lora_memory_ratio_trl"
+MEMORY_KEYS = {"mixed_fp32": "sft_lora_memory_ratio_trl", "dpo_fp32": "dpo_memory_ratio_trl"}
 
 
 def run_side(python: Path, script: Path, spec: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -54,11 +57,15 @@ def choose_per_device(python: Path, spec: dict[str, Any], folder: Path) -> int:
     """Try a few splits of a step on TRL's side, two steps each, and return the fastest."""
     short = {**spec, "steps": spec["steps"][:2]}
     seconds = {
-        size: min(run_side(python, THEIRS, {**short, "per_device": size}, folder / f"try-{size}")["seconds"])
+        size: min(
+            run_side(python, THEIRS[spec["objective"]], {**short, "per_device": size}, folder / f"try-{size}")[
+                "seconds"
+            ]
+        )
         for size in PER_DEVICE
     }
     best = min(seconds, key=lambda size: seconds[size])
-    tell(f"TRL's split of {ROWS_PER_STEP} rows: {seconds} seconds a step; {best} at a time is taken")
+    tell(f"TRL's split of {spec['rows_per_step']} rows: {seconds} seconds a step; {best} at a time is taken")
     return best
 
 
@@ -68,18 +75,20 @@ def run_case(case: Case, model: Path, python: Path, folder: Path, *, options: ar
     spec["per_device"] = choose_per_device(python, spec, folder)
     sides = {
         "ours": run_side(Path(sys.executable), OURS, spec, folder / "ours"),
-        "trl": run_side(python, THEIRS, spec, folder / "trl"),
+        "trl": run_side(python, THEIRS[case.objective], spec, folder / "trl"),
     }
     warmup = min(NUM_WARMUP, options.steps - 1)
-    tokens = [sum(len(spec["rows"][index]["ids"]) for index in step) for step in spec["steps"]][warmup:]
+    tokens = [sum(count_tokens(spec["rows"][index]) for index in step) for step in spec["steps"]][warmup:]
     rates = {
         name: [t / s for t, s in zip(tokens, side["seconds"][warmup:], strict=True)] for name, side in sides.items()
     }
     whole = {name: sum(tokens) / sum(side["seconds"][warmup:]) for name, side in sides.items()}
+    rows = {name: rate * case.rows_per_step * len(tokens) / sum(tokens) for name, rate in whole.items()}
     gap = max(abs(a - b) for a, b in zip(sides["ours"]["losses"], sides["trl"]["losses"], strict=True))
     tell(
-        f"{case.name}: ours {whole['ours']:.0f} tokens/s, TRL {whole['trl']:.0f}; greatest difference of the loss "
-        f"curves {gap:.1e} nats; memory above loading {sides['ours']['memory_bytes'] / 2**20:.0f} and "
+        f"{case.name}: ours {whole['ours']:.0f} tokens/s ({rows['ours']:.3f} rows/s), TRL {whole['trl']:.0f} "
+        f"({rows['trl']:.3f}); greatest difference of the loss curves {gap:.1e} nats; "
+        f"memory above loading {sides['ours']['memory_bytes'] / 2**20:.0f} and "
         f"{sides['trl']['memory_bytes'] / 2**20:.0f} MiB"
     )
     return {
@@ -88,6 +97,7 @@ def run_case(case: Case, model: Path, python: Path, folder: Path, *, options: ar
         "num_steps": options.steps,
         "num_warmup": warmup,
         "tokens_per_second": {name: describe(values) | {"whole": whole[name]} for name, values in rates.items()},
+        "rows_per_second": rows,
         "ratio": whole["ours"] / whole["trl"],
         "greatest_loss_difference": gap,
         "memory_bytes": {name: side["memory_bytes"] for name, side in sides.items()},
@@ -105,9 +115,9 @@ def collect_ratios(results: list[dict[str, Any]]) -> dict[str, float]:
     """Name the ratios that were measured; a case that was not run has no key."""
     ratios = {KEYS[result["case"]]: round(result["ratio"], 3) for result in results}
     for result in results:
-        if result["case"] == "mixed_fp32":
+        if result["case"] in MEMORY_KEYS:
             memory = result["memory_bytes"]
-            ratios[MEMORY_KEY] = round(memory["ours"] / memory["trl"], 3)
+            ratios[MEMORY_KEYS[result["case"]]] = round(memory["ours"] / memory["trl"], 3)
     return ratios
 
 
@@ -148,6 +158,7 @@ def read_options() -> argparse.Namespace:
         "--steps", type=int, default=12, help=f"optimizer steps; the first {NUM_WARMUP} are not counted"
     )
     parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES], choices=[c.name for c in CASES])
+    parser.add_argument("--only", choices=sorted(THEIRS), help="the cases of one objective")
     parser.add_argument(
         "--tiny", action="store_true", help="a model and rows for a smoke test; its ratios mean nothing"
     )
@@ -165,7 +176,7 @@ def main() -> None:
         results = [
             run_case(case, model, python, Path(folder) / case.name, options=options)
             for case in CASES
-            if case.name in options.cases
+            if case.name in options.cases and options.only in {None, case.objective}
         ]
     ratios = collect_ratios(results)
     if not options.tiny or options.keep:

@@ -13,6 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 ROWS_PER_STEP = 16
+PAIRS_PER_STEP = 8
+BETA = 0.1
 RANK = 16
 ALPHA = 32
 TARGETS = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -37,14 +39,27 @@ class Case:
         name: Short name in results.
         precision: ``fp32`` or ``bf16``, on both sides.
         shares_prompt: Whether the rows of a step share a system prompt.
+        objective: ``sft`` on rows or ``dpo`` on pairs, with both sides' own defaults.
     """
 
     name: str
     precision: str
-    shares_prompt: bool
+    shares_prompt: bool = False
+    objective: str = "sft"
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows, or pairs, of an optimizer step."""
+        return PAIRS_PER_STEP if self.objective == "dpo" else ROWS_PER_STEP
 
 
-CASES = (Case("mixed_fp32", "fp32", False), Case("mixed_bf16", "bf16", False), Case("shared_fp32", "fp32", True))
+CASES = (
+    Case("mixed_fp32", "fp32"),
+    Case("mixed_bf16", "bf16"),
+    Case("shared_fp32", "fp32", shares_prompt=True),
+    Case("dpo_fp32", "fp32", objective="dpo"),
+    Case("dpo_bf16", "bf16", objective="dpo"),
+)
 
 
 def write_model(folder: Path, *, is_tiny: bool) -> Path:
@@ -81,14 +96,38 @@ def make_rows(case: Case, *, num_rows: int, is_tiny: bool) -> list[dict[str, Any
     return rows
 
 
+def make_pairs(*, num_pairs: int, is_tiny: bool) -> list[dict[str, Any]]:
+    """Make pairs of random ids: prompts of 512 tokens, two answers of 64; a tenth of that where tiny."""
+    random = np.random.default_rng(7)
+    scale, vocabulary = (10, 512) if is_tiny else (1, 16_384)
+    lengths = {"prompt": 512 // scale, "chosen": 64 // scale, "rejected": 64 // scale}
+    return [
+        {name: random.integers(2, vocabulary, size=length).tolist() for name, length in lengths.items()}
+        for _ in range(num_pairs)
+    ]
+
+
+def count_tokens(row: dict[str, Any]) -> int:
+    """Count what a side without sharing runs: a row, or the prompt twice with either answer."""
+    if "ids" in row:
+        return len(row["ids"])
+    return 2 * len(row["prompt"]) + len(row["chosen"]) + len(row["rejected"])
+
+
 def make_spec(case: Case, model: Path, *, num_steps: int, is_tiny: bool) -> dict[str, Any]:
     """Make what a side reads: model, rows, which rows each step has, and every number of the optimizer."""
-    rows = make_rows(case, num_rows=ROWS_PER_STEP * num_steps, is_tiny=is_tiny)
+    per_step = case.rows_per_step
+    if case.objective == "dpo":
+        rows = make_pairs(num_pairs=per_step * num_steps, is_tiny=is_tiny)
+    else:
+        rows = make_rows(case, num_rows=per_step * num_steps, is_tiny=is_tiny)
     return {
         "model": str(model),
         "rows": rows,
-        "steps": [list(range(start, start + ROWS_PER_STEP)) for start in range(0, len(rows), ROWS_PER_STEP)],
-        "rows_per_step": ROWS_PER_STEP,
+        "steps": [list(range(start, start + per_step)) for start in range(0, len(rows), per_step)],
+        "rows_per_step": per_step,
+        "objective": case.objective,
+        "beta": BETA,
         "precision": case.precision,
         "learning_rate": 1e-3,
         "rank": RANK,

@@ -159,14 +159,27 @@ def _grad(parameter: Any) -> Tensor:
     return torch.zeros(parameter.numel()) if parameter.grad is None else parameter.grad.flatten()
 
 
-def test_a_model_that_is_its_base_has_the_loss_of_a_coin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_model_that_is_its_base_has_the_loss_of_a_coin(tmp_path: Path, precision: str) -> None:
     """The loss is ln 2, the margin 0, every pair a tie; and yet a gradient, that of beta times half the difference."""
-    job = make_pair_job(tmp_path)
+    job = make_pair_job(tmp_path, precision=precision)
     run = begin(job, build_tuned(job), Accelerator(), FolderContext(tmp_path))
     figures, gradient = step(run, make_pairs(4))
     assert figures["loss"] == pytest.approx(0.6931471805599453, abs=1e-9)
     assert (figures["reward_accuracy"], figures["reward_margin"], figures["reward_chosen"]) == (0.5, 0.0, 0.0)
     assert float(gradient.norm()) > 0
+
+
+def test_a_step_in_bf16_is_that_in_fp32_to_bf16s_precision(tmp_path: Path) -> None:
+    """Eight bits of mantissa: rewards of a few nats to a few hundredths, gradients to a few hundredths."""
+    pairs = make_pairs(9, seed=5)
+    expected, gradient = step(start(tmp_path), pairs)
+    run = start(tmp_path)
+    run.job = replace(run.job, plan=run.job.plan.model_copy(update={"precision": "bf16"}))
+    figures, rough = step(run, pairs)
+    assert figures["loss"] == pytest.approx(expected["loss"], abs=0.05)
+    assert figures["reward_margin"] == pytest.approx(expected["reward_margin"], abs=0.1)
+    assert relative(rough, gradient) < 0.1
 
 
 def test_the_loss_falls_and_the_margin_grows(tmp_path: Path) -> None:

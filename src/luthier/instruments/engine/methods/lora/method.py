@@ -16,6 +16,7 @@ from peft.tuners.lora import Linear
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from luthier.foundation.core.errors import ModelError
 from luthier.instruments.engine.fused import WeightCopies, adapted_linear, product_dtype
@@ -135,6 +136,10 @@ class LoraMethod:
 def _forward(layer: Any, copies: WeightCopies, x: Tensor) -> Tensor:  # noqa: ANN401  PEFT's layer
     """Run PEFT's linear layer in one function where it is plain; else as PEFT does."""
     base = layer.base_layer
+    is_off = layer.disable_adapters and not layer.merged
+    if is_off and type(base) is nn.Linear and not base.weight.requires_grad:
+        copy = copies.get(base.weight, product_dtype(x))  # the base of a preference: cast once, not at every pass
+        return linear(x.to(copy.dtype), copy, None if base.bias is None else base.bias.to(copy.dtype))
     is_plain = (
         layer.active_adapters == ["default"]
         and not (layer.disable_adapters or layer.merged or layer.lora_variant)
