@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from luthier.foundation.core.hashing import sha256_json
-from luthier.foundation.recipe.choices import NAME_FIELDS, PLUGIN_FIELDS
+from luthier.foundation.recipe.choices import NAME_FIELDS, OPTION_FAMILIES, PLUGIN_FIELDS
 from luthier.foundation.registry import get_rows, load_config
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.plugins import PluginConfig
@@ -20,8 +20,6 @@ from luthier.foundation.schema.plugins import PluginConfig
 ConfigLoader = Callable[[str, str], type[PluginConfig]]
 
 FAMILIES: Final = {field.path: field.family for field in (*PLUGIN_FIELDS, *NAME_FIELDS)}
-OPTION_FAMILIES: Final = {"metrics": "metrics", "graders": "graders"}
-"""Options of a plug-in that name plug-ins of another family, such as a suite's metrics."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from luthier.foundation.registry import TABLES, get_rows
 from luthier.foundation.schema.plugins import PluginConfig
 from luthier.foundation.schema.sections import DataSection, Recipe, Source
-from luthier.lifecycle.cache import FAMILIES, OPTION_FAMILIES, KeyParts, apply_fingerprint, compute_cache_key
+from luthier.lifecycle.cache import FAMILIES, KeyParts, apply_fingerprint, compute_cache_key
 from luthier.lifecycle.stages_table import STAGES
 from tests.fixtures.fake_stages import load_any
 
@@ -91,7 +91,7 @@ def test_a_fingerprint_replaces_fields_and_none_takes_them_out() -> None:
 
 
 def test_every_family_that_a_key_knows_exists_and_every_stage_has_its_section() -> None:
-    assert {*FAMILIES.values(), *OPTION_FAMILIES.values()} <= set(TABLES)
+    assert set(FAMILIES.values()) <= set(TABLES)
     assert {spec.name for spec in STAGES} <= set(Recipe.model_fields)
     for path in FAMILIES:
         section, _, field = path.partition(".")

@@ -10,6 +10,16 @@ from luthier.foundation.core.hashing import sha256_file, sha256_json
 
 IGNORED_NAMES: Final = frozenset({MANIFEST_NAME, ".gitattributes", "README.md", "LICENSE", "origin.json"})
 
+PICKLE_SUFFIXES: Final = frozenset(
+    {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".msgpack", ".h5"}
+)
+"""Formats of weights that are pickles, may hold one, or can run code in another way when they are read."""
+
+
+def is_pickle(path: Path) -> bool:
+    """Tell by its name whether reading a file could run code."""
+    return path.suffix.lower() in PICKLE_SUFFIXES
+
 
 def list_model_files(folder: Path) -> list[Path]:
     """List the files that make the model, sorted by name; notices and our own manifest are left out."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
+
+from luthier.foundation.core.memory import read_resident_bytes
 
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _GIGABYTE: Final = 2**30
-_STATM: Final = Path("/proc/self/statm")
 GROWTH: Final = 1.2
 """Resident memory above what a step left behind, from which freed blocks are handed back."""
 
@@ -40,13 +39,6 @@ def keep_freed_memory() -> bool:
     if libc is None:
         return False
     return bool(libc.mallopt(_MMAP_THRESHOLD, _GIGABYTE)) and bool(libc.mallopt(_TRIM_THRESHOLD, _GIGABYTE))
-
-
-def read_resident_bytes() -> int:
-    """Return this process's resident memory; 0 where the system does not say."""
-    if not _STATM.is_file():
-        return 0
-    return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass

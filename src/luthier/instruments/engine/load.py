@@ -27,6 +27,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
 from luthier.foundation.core.errors import ModelError
+from luthier.foundation.core.model_files import is_pickle
 from luthier.instruments.engine import attention as forest_attention
 from luthier.instruments.engine.allocation import keep_freed_memory
 from luthier.instruments.engine.fused import WeightCopies, fuse_modules, product_dtype
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 DType = Literal["fp32", "bf16", "fp64"]
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
-PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy"})
 PLAIN_ATTENTION: Final = "sdpa"
 PROOF_TOLERANCE: Final = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
@@ -270,7 +270,7 @@ def check_folder(folder: Path) -> None:
         ModelError: E-ENG-001 for pickles or no safetensors, E-ENG-002 for remote code, E-ENG-007 without a
             readable config.
     """
-    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLE_SUFFIXES)
+    pickles = sorted(path.name for path in folder.rglob("*") if is_pickle(path))
     if pickles or not any(folder.glob("*.safetensors")):
         raise ModelError(
             "E-ENG-001",

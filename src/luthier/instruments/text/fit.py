@@ -5,7 +5,7 @@ Plan and train call this with the same arguments, so both see the same rows unde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from typing import Generic, Literal, TypeVar
@@ -58,7 +58,7 @@ class FittedRows(Generic[ExampleT_co]):
 
 
 def fit_rows(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     tokenizer: TextTokenizer,
     *,
     train_on: TrainOn,
@@ -95,7 +95,7 @@ def fit_rows(
 
 
 def fit_pairs(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     tokenizer: TextTokenizer,
     *,
     max_length: int,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Final
 from luthier.foundation import registry
 from luthier.foundation.core.errors import EvalError
 from luthier.foundation.core.files import write_atomic
+from luthier.foundation.core.memory import read_peak_bytes
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.plan import Plan
@@ -78,7 +77,7 @@ def run(section: EvaluateSection, inputs: Mapping[str, AnyRecord], ctx: Context)
     write_atomic(page, render_page(shown, suites, answers, scored).encode(), fs=ctx.fs)
     witness = ReportWitness(
         seconds=ctx.clock.monotonic() - started,
-        peak_memory_bytes=_measure_peak_memory(),
+        peak_memory_bytes=read_peak_bytes(),
         num_answers=sum(len(found) for found in answers.values()),
         html=str(page),
     )
@@ -184,8 +183,3 @@ def write_report(
         answers=ctx.blobs.put_lines(list_answers(suites, answers, scored)),
     )
     return Report(identity=identity, witness=ReportWitness())
-
-
-def _measure_peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

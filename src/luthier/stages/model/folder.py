@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from luthier.foundation.core.errors import ModelError
-from luthier.foundation.core.model_files import list_model_files
+from luthier.foundation.core.model_files import is_pickle, list_model_files
 from luthier.foundation.schema.model import ModelShape
 
-PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".msgpack", ".h5"})
 CODE_SUFFIXES: Final = frozenset({".py", ".pyc", ".so", ".dll", ".dylib", ".sh"})
 JSON_LIMIT_BYTES: Final = 64 << 20
 HEADER_LIMIT_BYTES: Final = 100 << 20
@@ -70,7 +69,7 @@ def check_safe(folder: Path) -> None:
         relative = path.relative_to(folder).as_posix()
         if path.is_symlink() and not path.resolve().exists():
             _refuse(folder, relative, "a link that leads nowhere")
-        if path.suffix.lower() in PICKLE_SUFFIXES:
+        if is_pickle(path):
             _refuse(folder, relative, "a pickle or another format that can run code when it is read")
         if path.suffix.lower() in CODE_SUFFIXES:
             _refuse(folder, relative, "program code")

@@ -94,12 +94,6 @@ def _read_cgroup_memory(cgroup: Path) -> tuple[int | None, int]:
     return None, 0
 
 
-def read_resident_bytes(*, proc: Path = Path("/proc")) -> int:
-    """Return the memory that this process holds now; 0 on systems without /proc."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", _read(proc / "self" / "status"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
-
-
 def parse_memory(text: str, *, available_bytes: int) -> int | None:
     """Read ``plan.memory_limit``.
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from luthier.examples.probes import load_probes
 from luthier.foundation.core.errors import PlanError
+from luthier.foundation.core.memory import read_resident_bytes
 from luthier.foundation.registry import load_config
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
@@ -22,7 +23,7 @@ from luthier.instruments.text.pairs import PREFERENCE, Example, as_conversation
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.plan.draft import Cell, Draft, Machine, draft_run
 from luthier.stages.plan.examples import order_examples
-from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory, read_resident_bytes
+from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory
 from luthier.stages.plan.machine_speed import measure_speed
 from luthier.stages.plan.packs import Room
 from luthier.stages.plan.probes import pick_probes
@@ -132,11 +133,12 @@ def encode_training_rows(
     """
     template = ctx.blobs.get(model.identity.chat_template).decode()
     tokenizer = load_tokenizer(Path(model.witness.path), chat_template=template)
-    rows = list(ctx.blobs.get_rows(data.identity.splits["train"].blob))
+    split = data.identity.splits["train"]
+    rows = ctx.blobs.get_rows(split.blob)  # one at a time: what is kept of a row are its tokens
     fit: Callable[..., FittedRows[Example]] = fit_pairs
     if PREFERENCE not in objective.ROW_KINDS:
         fit = partial(fit_rows, train_on=getattr(objective, "train_on", "assistant"))
-    with ctx.progress.task("render rows", total=len(rows), unit="rows") as bar:
+    with ctx.progress.task("render rows", total=split.num_rows, unit="rows") as bar:
         fitted = fit(rows, tokenizer, max_length=train.max_length, too_long=train.too_long, on_row=bar.advance)
     fitted.encoded.raise_problems()
     if fitted.dropped:

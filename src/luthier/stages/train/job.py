@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ class Objective(Protocol):
 
     def encode(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         tokenizer: TextTokenizer,
         *,
         config: Any,  # noqa: ANN401  the objective's own options

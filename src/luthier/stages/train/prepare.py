@@ -57,8 +57,8 @@ def encode_planned_rows(data: DatasetVersion, plan: Plan, encoder: Encoder, ctx:
     objective, config, tokenizer = encoder
     wanted = [str(line["id"]) for line in ctx.blobs.get_lines(plan.identity.examples)]
     sources = {*wanted, *(name.rpartition("#")[0] for name in wanted)}  # a split row's pieces are named <id>#<number>
-    rows = [row for row in ctx.blobs.get_rows(data.identity.splits["train"].blob) if row.id in sources]
-    with ctx.progress.task("render rows", total=len(rows), unit="rows") as bar:
+    rows = (row for row in ctx.blobs.get_rows(data.identity.splits["train"].blob) if row.id in sources)
+    with ctx.progress.task("render rows", total=len(wanted), unit="rows") as bar:
         fitted = objective.encode(rows, tokenizer, config=config, plan=plan.identity, on_row=bar.advance)
     fitted.encoded.raise_problems()
     by_id = {row.id: row for row in fitted.encoded.rows}

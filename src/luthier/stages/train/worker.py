@@ -5,9 +5,7 @@ Launchers decide where and how often this runs; what happens is always this.
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from luthier.foundation import registry
+from luthier.foundation.core.memory import read_peak_bytes
 from luthier.foundation.core.seeds import derive_seed
 from luthier.foundation.schema.protocols import Context
 from luthier.instruments.engine.determinism import seed_everything
@@ -86,5 +85,4 @@ def measure_peak_memory() -> int:
     """
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux, bytes on macOS
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return read_peak_bytes()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from luthier.instruments.engine import allocation
-from luthier.instruments.engine.allocation import FreedMemory, read_resident_bytes
+from luthier.instruments.engine.allocation import FreedMemory
 
 
 class FakeLibrary:
@@ -58,7 +58,3 @@ def test_steps_that_need_more_move_the_mark(library: FakeLibrary, monkeypatch: p
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "_find_libc", lambda: None)
     assert settle_all(monkeypatch, [100, 200]).mark_bytes == 200
-
-
-def test_this_process_has_a_size() -> None:
-    assert read_resident_bytes() > 2**20

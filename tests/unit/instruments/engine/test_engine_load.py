@@ -28,8 +28,8 @@ def _code(folder: Path) -> tuple[str, str]:
 
 def test_a_folder_with_a_pickle_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     folder = build_tiny("llama", tmp_path / "model")
-    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
-    assert _code(folder) == ("E-ENG-001", "pytorch_model.bin")
+    (folder / "pytorch_model.BIN").write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    assert _code(folder) == ("E-ENG-001", "pytorch_model.BIN")
 
 
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ off, run over the same pack: no second model is in memory.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -53,7 +53,7 @@ class DpoObjective:
 
     def encode(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         tokenizer: TextTokenizer,
         *,
         config: Config,  # noqa: ARG002  what is trained does not depend on it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from luthier.foundation.schema.plan import PlanIdentity
@@ -24,7 +24,7 @@ class SftObjective:
 
     def encode(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         tokenizer: TextTokenizer,
         *,
         config: Config,
