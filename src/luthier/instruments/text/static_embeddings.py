@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from luthier.foundation.core.errors import ModelError
 from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
@@ -65,9 +66,10 @@ class StaticEmbeddings:
         has_tokens = lengths > 0
         if has_tokens.any():
             used, places = np.unique(np.concatenate(list(token_ids)), return_inverse=True)
-            rows_TE = self._read(used)[places]
-            starts = np.concatenate([[0], np.cumsum(lengths[has_tokens])[:-1]])
-            vectors_NE[has_tokens] = np.add.reduceat(rows_TE, starts, axis=0) / lengths[has_tokens, None]
+            shares = np.repeat(1.0 / lengths[has_tokens], lengths[has_tokens]).astype(np.float32)
+            starts = np.concatenate([[0], np.cumsum(lengths[has_tokens])])
+            means = csr_array((shares, places, starts), shape=(int(has_tokens.sum()), len(used)))
+            vectors_NE[has_tokens] = means @ self._read(used)
         return vectors_NE
 
     def _read(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Values = NDArray[np.float64] | NDArray[np.float32]
 State = dict[str, NDArray[Any]]
 """What a detector keeps of the reference: arrays by name. No row can be told from it."""
 
@@ -59,11 +60,11 @@ class Detector(Protocol):
         N rows of V values become N rows of D scores; in the reference each score has variance 1 within its group.
     """
 
-    def fit(self, values_NV: Floats, groups_N: NDArray[np.int64], config: Any) -> State | None:  # noqa: ANN401
+    def fit(self, values_NV: Values, groups_N: NDArray[np.int64], config: Any) -> State | None:  # noqa: ANN401
         """Learn from the reference; None where its rows are all alike, so that nothing could be compared."""
         ...
 
-    def score(self, values_NV: Floats, state: State) -> Floats:
+    def score(self, values_NV: Values, state: State) -> Floats:
         """Turn rows into scores."""
         ...
 

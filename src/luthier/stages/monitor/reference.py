@@ -20,7 +20,7 @@ from luthier.foundation.core.errors import DataError
 from luthier.foundation.core.hashing import canonical_json
 from luthier.foundation.core.seeds import derive_seed
 from luthier.instruments.measure.stats.drift import Baseline, Tail, calibrate, make_baseline
-from luthier.stages.monitor.detector import Detector, Floats, State
+from luthier.stages.monitor.detector import Detector, Floats, State, Values
 from luthier.stages.monitor.signals import DETECTORS, Observed, find_weekdays
 
 FORMAT: Final = "luthier monitor reference"
@@ -51,7 +51,7 @@ class SignalReference:
     baseline: Baseline
     tail: Tail
 
-    def score(self, values_NV: Floats) -> Floats:
+    def score(self, values_NV: Values) -> Floats:
         """Turn rows into the detector's scores."""
         return load_detector(self.detector).score(values_NV, self.state)
 
@@ -139,7 +139,7 @@ def refuse_empty(reference: Reference, *, origin: str) -> None:
 
 
 def _learn(
-    name: str, values_NV: Floats, days_N: NDArray[np.int64] | None, *, by_weekday: bool, seed: int
+    name: str, values_NV: Values, days_N: NDArray[np.int64] | None, *, by_weekday: bool, seed: int
 ) -> SignalReference | None:
     detector = load_detector(DETECTORS[name])
     weekdays = find_weekdays(days_N) if by_weekday and days_N is not None else None

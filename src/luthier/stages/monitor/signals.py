@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.instruments.text.static_embeddings import StaticEmbeddings
-from luthier.stages.monitor.detector import Floats
+from luthier.stages.monitor.detector import Floats, Values
 from luthier.stages.monitor.traffic import NUMBERS, TrafficRow
 
 TOPICS: Final = "topics"
@@ -35,7 +35,7 @@ class Observed:
     """
 
     num_rows: int
-    values: dict[str, Floats]
+    values: dict[str, Values]
     absent: dict[str, str]
     days_N: NDArray[np.int64] | None = field(default=None)
 
@@ -48,7 +48,7 @@ def observe(rows: Sequence[TrafficRow], embeddings: StaticEmbeddings | None, *, 
         embeddings: The base's table and tokenizer.
         why_no_base: Why there are none.
     """
-    values: dict[str, Floats] = {}
+    values: dict[str, Values] = {}
     texts = [row.text or "" for row in rows]
     if any(texts):
         values[TEXT_LENGTH] = _column([float(len(text)) if text else np.nan for text in texts])
@@ -67,10 +67,10 @@ def observe(rows: Sequence[TrafficRow], embeddings: StaticEmbeddings | None, *, 
     return Observed(len(rows), values, missing, days_N if has_times else None)
 
 
-def _read_texts(texts: Sequence[str], embeddings: StaticEmbeddings) -> dict[str, Floats]:
+def _read_texts(texts: Sequence[str], embeddings: StaticEmbeddings) -> dict[str, Values]:
     ids = embeddings.tokenizer.encode_ids(texts)
     shares = [len(own) / len(text) if text else np.nan for own, text in zip(ids, texts, strict=True)]
-    return {TOPICS: embeddings.embed(ids).astype(np.float64), FRAGMENTS: _column(shares)}
+    return {TOPICS: embeddings.embed(ids), FRAGMENTS: _column(shares)}
 
 
 def _column(numbers: Sequence[float]) -> Floats:

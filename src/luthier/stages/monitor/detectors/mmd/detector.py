@@ -7,14 +7,14 @@ of the kernel above, which is the truncated kernel Fisher statistic: small group
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2, ncx2
 
-from luthier.stages.monitor.detector import CONFIDENCE, Floats, Shift, Size, State
+from luthier.stages.monitor.detector import CONFIDENCE, Floats, Shift, Size, State, Values
 from luthier.stages.monitor.detectors.mmd.config import Config
 
 MEASURE: Final = "distance of the mean embeddings in standard deviations of the reference's texts"
@@ -25,10 +25,10 @@ TINY: Final = 1e-12
 class MmdDetector:
     """See ``Config``."""
 
-    def fit(self, values_NV: Floats, groups_N: NDArray[np.int64], config: Config) -> State | None:
+    def fit(self, values_NV: Values, groups_N: NDArray[np.int64], config: Config) -> State | None:
         """Find the directions in which the reference's rows differ most within their groups."""
-        centre_V = values_NV.mean(axis=0)
-        units_NV = _to_units(values_NV, centre_V)
+        centre_V = values_NV.mean(axis=0, dtype=np.float64)
+        units_NV = _to_units(values_NV.astype(np.float64), centre_V)
         counts_G = np.maximum(np.bincount(groups_N), 1)
         means_GV = np.zeros((len(counts_G), units_NV.shape[1]))
         np.add.at(means_GV, groups_N, units_NV)
@@ -47,7 +47,7 @@ class MmdDetector:
             "directions": (directions_VD / np.sqrt(variances[kept])).astype(np.float32),
         }
 
-    def score(self, values_NV: Floats, state: State) -> Floats:
+    def score(self, values_NV: Values, state: State) -> Floats:
         """Return each row's place along the directions."""
         scores: Floats = (_to_units(values_NV, state["centre"]) @ state["directions"]).astype(np.float64)
         return scores
@@ -68,10 +68,10 @@ class MmdDetector:
         return Size(MEASURE, middle, (low, high))
 
 
-def _to_units(values_NV: Floats, centre_V: NDArray[np.floating]) -> NDArray[np.floating]:
+def _to_units(values_NV: NDArray[Any], centre_V: NDArray[Any]) -> NDArray[Any]:
     centred = values_NV - centre_V
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    units: NDArray[np.floating] = centred / np.maximum(lengths, TINY)
+    units: NDArray[Any] = centred / np.maximum(lengths, TINY)
     return units
 
 

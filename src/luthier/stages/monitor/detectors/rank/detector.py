@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from luthier.stages.monitor.detector import CONFIDENCE, Floats, Shift, Size, State
+from luthier.stages.monitor.detector import CONFIDENCE, Floats, Shift, Size, State, Values
 from luthier.stages.monitor.detectors.rank.config import Config
 
 MEASURE: Final = "chance that a row of the traffic has the greater value than a row of the reference"
@@ -18,9 +18,9 @@ EVEN: Final = 0.5
 class RankDetector:
     """See ``Config``."""
 
-    def fit(self, values_NV: Floats, groups_N: NDArray[np.int64], config: Config) -> State | None:
+    def fit(self, values_NV: Values, groups_N: NDArray[np.int64], config: Config) -> State | None:
         """Keep the sorted values and the spread of their ranks within a group."""
-        ordered = np.sort(values_NV[:, 0])
+        ordered = np.sort(values_NV[:, 0].astype(np.float64))
         if len(ordered) > config.quantiles:
             shares = (np.arange(config.quantiles) + EVEN) / config.quantiles
             ordered = np.quantile(ordered, shares, method="inverted_cdf")
@@ -29,7 +29,7 @@ class RankDetector:
         spread = float(np.std(ranks_N - means[groups_N]))
         return {"ordered": ordered, "spread": np.array([spread])} if spread > 0 else None
 
-    def score(self, values_NV: Floats, state: State) -> Floats:
+    def score(self, values_NV: Values, state: State) -> Floats:
         """Return ranks in units of their spread."""
         return ((_rank(values_NV[:, 0], state["ordered"]) - EVEN) / state["spread"])[:, None]
 
@@ -42,7 +42,7 @@ class RankDetector:
         return Size(MEASURE, value, (max(0.0, value - reach), min(1.0, value + reach)))
 
 
-def _rank(values_N: Floats, ordered: Floats) -> Floats:
+def _rank(values_N: Values, ordered: Floats) -> Floats:
     """Return the share of the ordered values below each value, those equal to it by half."""
     below = np.searchsorted(ordered, values_N, side="left")
     up_to = np.searchsorted(ordered, values_N, side="right")

@@ -1,0 +1,162 @@
+"""``api.monitor.drift`` on files: verdicts on planted changes, what is absent, what is refused, and the command."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+
+from luthier.api import monitor
+from luthier.api.monitor import Watching
+from luthier.cli.main import luthier
+from luthier.foundation.core.errors import DataError, EnvironmentLacks, RecipeError
+from tests.fixtures.drift_traffic import PARCELS, START, write_base, write_traffic
+
+CHANGE = 35
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_traffic(tmp_path_factory.mktemp("before") / "before.jsonl", first_day=0, num_days=20)
+
+
+def look(
+    before: Path, after: Path, base: Path | str, **settings: Any
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    watching = Watching(reference=before, base=str(base), **settings)
+    found = monitor.drift(after, workspace=after.parent, watching=watching)
+    json.dumps(found, allow_nan=False)
+    return found, {signal["signal"]: signal for signal in found["signals"]}
+
+
+def test_the_same_kind_of_traffic_is_no_drift(base: Path, before: Path, tmp_path: Path) -> None:
+    after = write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=30)
+    found, signals = look(before, after, base)
+
+    assert (found["verdict"], found["since"]) == ("none", None)
+    assert {name for name, one in signals.items() if one["state"] == "none"} == {
+        *("topics", "text_length", "tokens_per_character", "confidence")
+    }
+    assert {name for name, one in signals.items() if one["state"] == "absent"} == {
+        *("length", "logprob", "prompt_tokens", "completion_tokens")
+    }
+    assert signals["logprob"]["reason"] == "no row has the column logprob"
+    assert found["reference"]["by_weekday"]
+
+
+def test_a_change_of_topics_is_found_dated_and_shown(base: Path, before: Path, tmp_path: Path) -> None:
+    after = write_traffic(
+        tmp_path / "after.jsonl", first_day=20, num_days=40, parcels=lambda day: 0.6 if day >= CHANGE else 0.2
+    )
+    found, signals = look(before, after, base)
+    topics = signals["topics"]
+    since = date.fromisoformat(topics["since"]) - START.date()
+
+    assert (found["verdict"], topics["state"], topics["is_ongoing"]) == ("drift", "drift", True)
+    assert abs(since.days - CHANGE) <= 2
+    assert date.fromisoformat(topics["found_on"]) - START.date() <= timedelta(days=CHANGE + 7)
+    assert topics["size"]["interval"][0] < topics["size"]["value"] < topics["size"]["interval"][1]
+    assert topics["size"]["interval"][0] > 0
+    assert len(topics["examples"]) == 5
+    words = " ".join(example["text"] for example in topics["examples"]).split()
+    assert len([word for word in words if word in PARCELS]) > 0.8 * len(words)
+    assert signals["confidence"]["state"] == "none"
+
+
+def test_a_drop_of_confidence_is_found_without_any_text(before: Path, tmp_path: Path) -> None:
+    """A beta(5, 2) less 0.1; a row of the traffic has the greater value in about 34 of 100 pairs."""
+    after = write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=20, confidence=lambda _: -0.1)
+    bare = tmp_path / "bare.jsonl"
+    lines = [json.loads(line) for line in after.read_text().splitlines()]
+    bare.write_text("".join(json.dumps({**line, "text": None}) + "\n" for line in lines))
+    found, signals = look(before, bare, write_base(tmp_path / "base"))
+
+    assert found["verdict"] == signals["confidence"]["state"] == "drift"
+    assert signals["confidence"]["size"]["value"] == pytest.approx(0.34, abs=0.05)
+    assert signals["confidence"]["since"] == "2026-03-22"
+    assert (signals["topics"]["state"], signals["topics"]["reason"]) == ("absent", "no row has a text")
+
+
+def test_weekends_that_differ_in_both_are_no_drift(base: Path, tmp_path: Path) -> None:
+    def mix(day: int) -> float:
+        return 0.8 if day % 7 > 4 else 0.2
+
+    before = write_traffic(tmp_path / "before.jsonl", first_day=0, num_days=20, parcels=mix)
+    for num_days in (40, 2):  # whole weeks, and the two days that follow the reference, a weekend's Sunday among them
+        after = write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=num_days, a_day=40, parcels=mix)
+        assert look(before, after, base)[0]["verdict"] == "none"
+
+
+def test_few_rows_are_no_verdict(base: Path, before: Path, tmp_path: Path) -> None:
+    found, signals = look(before, write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=1, a_day=49), base)
+
+    assert found["verdict"] == "too_few_rows"
+    assert signals["topics"]["reason"] == "49 rows have it; 50 are needed"
+
+
+def test_without_a_base_topics_are_absent_and_the_reason_is_said(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "none"))
+    after = write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=10)
+    found = monitor.drift(after, workspace=tmp_path, watching=Watching(reference=before))
+    topics = next(signal for signal in found["signals"] if signal["signal"] == "topics")
+
+    assert topics["state"] == "absent"
+    assert "luthier model pull" in topics["reason"]
+    with pytest.raises(EnvironmentLacks):
+        monitor.drift(after, workspace=tmp_path, watching=Watching(reference=before, base="smollm2-135m-instruct"))
+
+
+def test_one_reference_is_needed_and_it_must_be_able_to_watch_something(
+    base: Path, before: Path, tmp_path: Path
+) -> None:
+    for watching in (Watching(), Watching(release="a", reference=before)):
+        with pytest.raises(RecipeError) as caught:
+            monitor.drift(before, workspace=tmp_path, watching=watching)
+        assert (caught.value.code, caught.value.exit_code) == ("E-MON-010", 2)
+        assert caught.value.problems[0].fix.startswith("luthier monitor drift")
+    small = write_traffic(tmp_path / "small.jsonl", first_day=0, num_days=1, a_day=10)
+    with pytest.raises(DataError) as small_caught:
+        look(small, before, base)
+    problem = small_caught.value.problems[0]
+    assert (problem.code, problem.origin) == ("E-MON-009", str(small))
+    assert "only 10 rows" in problem.got
+
+
+def test_the_command_prints_the_verdict_and_writes_metrics(base: Path, before: Path, tmp_path: Path) -> None:
+    after = write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=14, parcels=lambda _: 0.7)
+    arguments = ["monitor", "drift", "--reference", str(before), "--traffic", str(after), "--base", str(base)]
+    metrics = tmp_path / "drift.prom"
+    done = CliRunner().invoke(luthier, [*arguments, "--metrics", str(metrics)], catch_exceptions=False)
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("drift: traffic has moved away")
+    assert "parcel" in done.stdout
+    families = {family.name: family for family in text_string_to_metric_families(metrics.read_text())}
+    alarms = {sample.labels["signal"]: sample.value for sample in families["luthier_drift_alarm"].samples}
+    assert alarms["topics"] == 1.0
+    ratios = {sample.labels["signal"]: sample.value for sample in families["luthier_drift_statistic_ratio"].samples}
+    assert {name: float(ratio > 1) for name, ratio in ratios.items()} == alarms
+    as_json = CliRunner().invoke(luthier, [*arguments, "--json"], catch_exceptions=False)
+    assert json.loads(as_json.stdout)["verdict"] == "drift"
+
+
+def test_a_bad_line_ends_the_command_with_its_place(base: Path, before: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"time": "2026-03-02T10:00:00Z", "logprob": NaN}\n')
+    done = CliRunner().invoke(luthier, ["monitor", "drift", "--reference", str(before), "--traffic", str(bad)])
+
+    assert done.exit_code != 0
+    assert isinstance(done.exception, DataError)
+    assert f"{bad} line 1" in str(done.exception)
