@@ -74,7 +74,12 @@ def check_words(command: click.Command, words: list[str], *, is_whole: bool) -> 
         words: After its name; values such as ``FILE`` stand for themselves.
         is_whole: Whether required arguments must be there; text such as "`luthier explain` says why" leaves them out.
     """
-    options = {name: p for p in command.params if isinstance(p, click.Option) for name in (*p.opts, "--help")}
+    options = {
+        name: p
+        for p in command.params
+        if isinstance(p, click.Option)
+        for name in (*p.opts, *p.secondary_opts, "--help")
+    }
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     given, rest = 0, iter(words)
     for word in rest:

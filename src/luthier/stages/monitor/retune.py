@@ -79,7 +79,7 @@ def pin_paths(
             "the recipe names other files than the release was made from",
             got=f"{len(places)} files",
             allowed=f"the recipe of the release, which names {len(data.identity.sources)}",
-            fix="luthier retune --recipe FILE, with the release's own",
+            fix="luthier retune --recipe FILE",
             field="data",
         )
     for (holder, key), read, path in zip(places, data.identity.sources, data.witness.paths, strict=True):

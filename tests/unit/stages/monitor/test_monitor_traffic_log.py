@@ -14,7 +14,8 @@ from luthier.instruments.text.privacy import find_private
 from luthier.stages.monitor.telemetry import Telemetry
 from luthier.stages.monitor.telemetry_log import LogBounds, TrafficLog, describe_request, iterate_files
 from luthier.stages.monitor.telemetry_metrics import RequestMetrics, ServerCounts
-from tests.fixtures.requests_seen import RELEASE, make_content, make_facts
+from luthier.stages.monitor.traffic import read_traffic
+from tests.fixtures.requests_seen import RELEASE, SPRING, make_content, make_facts
 
 DAY = 86_400
 
@@ -149,3 +150,16 @@ def test_remembered_responses_are_bounded(monkeypatch) -> None:
 
     assert telemetry.find_response("chatcmpl-9") is None
     assert telemetry.find_response("chatcmpl-10") is not None
+
+
+def test_what_the_log_writes_is_what_drift_reads(tmp_path: Path) -> None:
+    log = TrafficLog(tmp_path, bounds=LogBounds(file_bytes=600))
+    for number in range(0, 3 * DAY, DAY // 4):
+        log.write(make_facts(number, content=make_content() if number % DAY else None))
+
+    rows = read_traffic(tmp_path / RELEASE).rows
+    assert [row.time.timestamp() - SPRING for row in rows if row.time] == list(range(0, 3 * DAY, DAY // 4))
+    assert {json.dumps(row.numbers) for row in rows} == {
+        json.dumps({"logprob": -0.5, "prompt_tokens": 12.0, "completion_tokens": 3.0})
+    }
+    assert {row.text for row in rows} == {None, "And to <EMAIL_2>, not <EMAIL_1>"}
