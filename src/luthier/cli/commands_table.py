@@ -26,6 +26,8 @@ ROOT: Final[dict[str, CommandRow]] = {
     "runs": CommandRow("runs:runs", "List training runs, newest first."),
     "evaluate": CommandRow("corridor:evaluate", "Stage 5: compare the tuned model with its base and judge the gates."),
     "compare": CommandRow("models:compare", "Compare two models on the same rows: second minus first, with a verdict."),
+    "serve": CommandRow("serve:serve", "Serve models over the OpenAI chat API until told to stop."),
+    "chat": CommandRow("serve:chat", "Talk to a model line by line; answers appear as they are computed."),
     "generate": CommandRow("models:generate", "Answer every row of a file with a model."),
     "monitor": CommandRow("", "Stage 7: has traffic drifted from what a release was made for."),
     "feedback": CommandRow("", "Stage 7: what people say of answers, and its review."),

@@ -1,0 +1,142 @@
+"""``luthier serve`` and ``luthier chat``: models that answer live, over HTTP or line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from luthier.cli.face import Face, command
+
+if TYPE_CHECKING:
+    from luthier.foundation.schema.rows import Message
+    from luthier.foundation.schema.serving import ChatRequest, ChatRuntime
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="What weights are held in.",
+)
+
+
+@command()
+@click.argument("refs", metavar="[REF]...", nargs=-1)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Any but loopback needs keys.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--api-key-env", metavar="NAME", help="Environment variable with one key, or several with commas.")
+@click.option(
+    "--max-queue", metavar="N", type=click.IntRange(1), default=64, show_default=True, help="Requests that wait."
+)
+@click.option("--max-rows", metavar="N", type=click.IntRange(1), default=32, show_default=True, help="Answers at once.")
+@precision_option
+@click.option("--keep-content", is_flag=True, help="Keep what was said in telemetry, redacted.")
+@click.option("--until-stdin-closes", is_flag=True, help="End when standard input ends, as a child process should.")
+def serve(face: Face, *, refs: tuple[str, ...], api_key_env: str | None, **given: Any) -> None:  # noqa: ANN401
+    """Serve models over the OpenAI chat API until told to stop.
+
+    REF is `base`, `run:ID`, `release:NAME[@DIGEST]`, or the path of a model folder or a PEFT adapter; without one, the
+    newest release of each name. Adapters of one base share one load of it; requests choose by `model`.
+    """
+    from luthier.api import serve as api
+    from luthier.server.process import ServerOptions, open_listener, serve_http
+
+    runtime: list[ChatRuntime] = []
+    options = ServerOptions(
+        api_keys=api.read_keys(api_key_env, os.environ),
+        announce=lambda url: _announce(face, url, runtime[0]),
+        **{name: given[name] for name in ("host", "port", "keep_content", "until_stdin_closes")},
+    )
+    serving = api.Serving(**{name: given[name] for name in ("precision", "max_queue", "max_rows")})
+    with open_listener(options) as listener:  # the port first: it is cheap, and a model is not
+        runtime.append(api.open_runtime(refs, workspace=face.workspace, serving=serving))
+        serve_http(runtime[0], options, workspace=face.workspace, listener=listener)
+
+
+def _announce(face: Face, url: str, runtime: ChatRuntime) -> None:
+    """Say on one line of stdout that requests are taken, for whoever started this process."""
+    names = [model.name for model in runtime.models()]
+    line = (
+        json.dumps({"url": url, "models": names}, ensure_ascii=False) if face.is_json else f"{', '.join(names)}: {url}"
+    )
+    click.echo(line)
+    sys.stdout.flush()
+
+
+@command()
+@click.argument("ref", metavar="REF")
+@click.option("--system", metavar="TEXT", help="A system message before the first turn.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer.  [default: what the model has room for]")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0 answers greedily.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="When drawing."
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the draws.")
+@precision_option
+def chat(face: Face, *, ref: str, system: str | None, precision: Any, **settings: Any) -> None:  # noqa: ANN401
+    """Talk to a model line by line; answers appear as they are computed.
+
+    Each line of standard input is a turn, with all turns before it; `/reset` forgets them, `/exit` ends. With --json,
+    each turn gives one object a line.
+    """
+    from luthier.api import serve as api
+    from luthier.foundation.schema.rows import Message
+    from luthier.foundation.schema.serving import ChatRequest
+
+    runtime = api.open_runtime([ref], workspace=face.workspace, serving=api.Serving(precision=precision, max_rows=1))
+    start = [Message(role="system", content=system)] if system else []
+    history = list(start)
+    model = runtime.models()[0].name
+    try:
+        for line in _read_lines():
+            if line == "/exit":
+                break
+            if line == "/reset":
+                history = list(start)
+                continue
+            history.append(Message(role="user", content=line))
+            request = ChatRequest(model=model, messages=tuple(history), **settings)
+            history.append(_answer(face, runtime, request))
+    finally:
+        runtime.close(drain_seconds=0)
+
+
+def _read_lines() -> Iterable[str]:
+    """Yield what is typed; a prompt appears only where somebody looks at a terminal."""
+    is_seen = sys.stdin.isatty() and sys.stderr.isatty()
+    while True:
+        if is_seen:
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _answer(face: Face, runtime: ChatRuntime, request: ChatRequest) -> Message:
+    """Stream one answer to stdout and return it as a turn."""
+    from luthier.foundation.schema.rows import Message
+
+    answering = runtime.submit(request)
+    text, num_tokens, finish_reason = "", 0, None
+    try:
+        for piece in answering:
+            text, num_tokens, finish_reason = text + piece.text, num_tokens + len(piece.token_ids), piece.finish_reason
+            if piece.text and not face.is_json:
+                click.echo(piece.text, nl=False)
+                sys.stdout.flush()
+    finally:
+        answering.cancel()
+    if face.is_json:
+        shown = {"answer": text, "finish_reason": finish_reason, "num_tokens": num_tokens}
+        click.echo(json.dumps(shown, ensure_ascii=False))
+    else:
+        click.echo("")
+    sys.stdout.flush()
+    return Message(role="assistant", content=text)
