@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from luthier.foundation.schema.sections import TrainSection
 from luthier.instruments.engine.load import load_model
 from luthier.instruments.engine.score import score_probes
 from luthier.instruments.text.encode import EncodedRow
-from luthier.instruments.text.fit import fit_rows
+from luthier.instruments.text.fit import fit_pairs, fit_rows
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.train import loop, stage
 from luthier.stages.train.metrics import read_metrics
@@ -59,9 +60,8 @@ def make_inputs(
 ) -> Inputs:
     """Make the three records as data, model and plan would."""
     too_long, max_length = changes.get("too_long", "refuse"), changes.get("max_length", 512)
-    encoded = fit_rows(
-        rows, load_tokenizer(base), train_on="assistant", max_length=max_length, too_long=too_long
-    ).encoded.rows
+    fit = fit_pairs if rows[0].kind == "preference" else partial(fit_rows, train_on="assistant")
+    encoded = fit(rows, load_tokenizer(base), max_length=max_length, too_long=too_long).encoded.rows
     splits = {
         name: RowSet(blob=ctx.blobs.put_rows(part), num_rows=len(part))
         for name, part in (("train", rows), ("validation", validation))
