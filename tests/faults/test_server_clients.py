@@ -199,7 +199,7 @@ def test_a_second_signal_does_not_wait() -> None:
 
 
 def test_the_server_ends_with_its_parents_pipe() -> None:
-    with run_stub_server(**QUICK, until_stdin_closes=True) as (url, process):
+    with run_stub_server(**QUICK) as (url, process):
         assert ask(url).status_code == 200
         assert process.stdin is not None
         process.stdin.close()
