@@ -149,3 +149,26 @@ def test_a_run_of_which_everything_is_there_never_imports_torch(place: Place):
     done = subprocess.run(command, cwd=place.folder, env=environment, capture_output=True, text=True, check=False)
     assert [stage["reused"] for stage in json.loads(done.stdout)["stages"]] == [True] * 5
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_corridor_ends_at_a_release_that_is_proven_over_http_and_verified(place: Place):
+    found = place.call("run", "r.yaml")
+    assert [stage["stage"] for stage in found["stages"]][-2:] == ["deploy", "monitor"]
+    assert [stage["reused"] for stage in found["stages"]] == [True] * 5 + [False] * 2
+    parity = found["parity"]
+    assert parity["verdict"] == "PASS"
+    assert [step["step"] for step in parity["steps"]] == ["rendered", "merged", "server"], "method full has no adapter"
+    assert all(step["measured"]["max_delta"] <= 1e-4 for step in parity["steps"][1:])
+    assert parity["num_probes"] == 4
+
+    verified = place.call("release", "verify", "tiny-topics")
+    assert verified["release"] == found["release"]
+    assert verified["in_audit_log"]
+    assert place.call("release", "certify", found["release"][:8])["certificate"]["verdict"] == "PASS"
+    again = place.call("run", "r.yaml")
+    assert [stage["reused"] for stage in again["stages"]] == [True] * 7
+    assert again["parity"] == parity
+    answers = place.call(
+        "generate", "release:tiny-topics", "--data", "rows.jsonl", "--rows", "6", "--max-new-tokens", "6"
+    )
+    assert sum(answer["answer"] == answer["reference"] for answer in answers["answers"]) >= 4

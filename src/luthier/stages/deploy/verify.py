@@ -58,10 +58,7 @@ def verify(folder: Path, digest: str, *, manifest: str = "", public_key: Path | 
     faults = find_faults(folder, digest, manifest=manifest)
     if faults:
         raise PolicyDenied.collect(faults)
-    signed = {
-        name: found for name, found in list_digests(folder).items() if name not in {SIGNATURE_NAME, MANIFEST_NAME}
-    }
-    return verify_manifest(signed, _read_signature(folder), public_key=public_key)
+    return verify_manifest(list_signed(list_digests(folder)), _read_signature(folder), public_key=public_key)
 
 
 def _find_identity_faults(folder: Path, digest: str, actual: Mapping[str, str]) -> Iterator[Problem]:
@@ -94,15 +91,37 @@ def _find_manifest_faults(folder: Path, actual: Mapping[str, str]) -> Iterator[P
     except (ValueError, TypeError, KeyError, AttributeError):
         yield _changed(folder, MANIFEST_NAME, "it cannot be read")
         return
-    if not is_as_written:
+    if not is_as_written or (_is_signed(folder, actual) and _differs(wanted, actual)):
         yield _changed(folder, MANIFEST_NAME, "its bytes were changed")
+        return
     for name in sorted(wanted.keys() | actual.keys() - {MANIFEST_NAME}):
         if name not in wanted:
             yield _changed(folder, name, "it was added")
         elif name not in actual:
             yield _changed(folder, name, "it is missing")
-        elif actual[name] != wanted[name] or (folder / name).stat().st_size != manifest[name].get("bytes"):
+        elif actual[name] == wanted[name] and (folder / name).stat().st_size != manifest[name].get("bytes"):
+            yield _changed(folder, MANIFEST_NAME, "its bytes were changed")
+        elif actual[name] != wanted[name]:
             yield _changed(folder, name, "its bytes were changed", allowed=f"sha256 {wanted[name]}")
+
+
+def _differs(wanted: Mapping[str, str], actual: Mapping[str, str]) -> bool:
+    """Say whether the manifest names other digests than the files have, the signature's own aside."""
+    return any(wanted.get(name) != digest for name, digest in list_signed(actual).items())
+
+
+def _is_signed(folder: Path, actual: Mapping[str, str]) -> bool:
+    """Say whether the files are those that were signed: where the manifest differs all the same, it was changed."""
+    try:
+        signature = Signature.model_validate_json((folder / SIGNATURE_NAME).read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return signature.manifest == sha256_json(list_signed(actual))
+
+
+def list_signed(digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests that a signature covers: of all files but itself and the manifest, which names it."""
+    return {name: digest for name, digest in digests.items() if name not in {SIGNATURE_NAME, MANIFEST_NAME}}
 
 
 def _read_identity(path: Path) -> ReleaseIdentity | None:

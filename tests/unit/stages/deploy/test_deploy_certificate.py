@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from luthier.foundation.core.errors import DeployError, PolicyDenied, StoreError
 from luthier.foundation.core.progress import SilentProgress
@@ -19,7 +18,8 @@ from luthier.instruments.remote.clients.openai_compatible import ServedAnswer
 from luthier.stages.deploy.certificate import Certified, certify
 from tests.fixtures.in_process_server import InProcessServer
 from tests.fixtures.release_parts import ReleaseParts, make_release_parts, on_other_base
-from tests.fixtures.tiny_models import CHAT_TEMPLATE, build_tiny
+from tests.fixtures.release_sabotage import RELEASE_SABOTAGE
+from tests.fixtures.tiny_models import build_tiny
 
 EXPORTS = ("adapter", "merged")
 Spoil = Callable[[ServedAnswer], ServedAnswer]
@@ -69,59 +69,13 @@ def test_a_bundle_of_the_adapter_alone_is_merged_in_memory(parts: ReleaseParts, 
     assert found.certificate.verdict == "PASS"
 
 
-def scale_one_tensor(exports: dict[str, Path], _: Path) -> None:
-    path = exports["adapter"] / "adapter_model.safetensors"
-    tensors = load_file(path)
-    name = sorted(tensors)[0]
-    tensors[name] = tensors[name] * 1.1
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
-def change_template(old: str, new: str) -> Callable[[dict[str, Path], Path], None]:
-    def change(exports: dict[str, Path], _: Path) -> None:
-        assert old in CHAT_TEMPLATE
-        for folder in exports.values():
-            (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE.replace(old, new, 1))
-
-    return change
-
-
-def put_another_base_into_the_merged_model(exports: dict[str, Path], place: Path) -> None:
-    other = build_tiny("llama", place / "other", seed=9, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
-    tensors = load_file(exports["merged"] / "model.safetensors")
-    other_tensors = load_file(other / "model.safetensors")
-    name = "model.layers.0.mlp.up_proj.weight"
-    tensors[name] = tensors[name] + (other_tensors[name] - tensors[name]) * 0.01
-    save_file(tensors, exports["merged"] / "model.safetensors", metadata={"format": "pt"})
-
-
-def untie(exports: dict[str, Path], _: Path) -> None:
-    """As a merge tool does that saves head and embedding apart: the values are equal, and they are two tensors."""
-    folder = exports["merged"]
-    tensors = load_file(folder / "model.safetensors")
-    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
-
-
 def cut_the_merged_model(exports: dict[str, Path], _: Path) -> None:
     path = exports["merged"] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
 
 
-LOOP = "{% for message in messages %}"
 SABOTAGE = {
-    "one adapter tensor scaled by 1.1": (scale_one_tensor, "adapter", "a log-probability differs by"),
-    "BOS doubled": (change_template(LOOP, "<|endoftext|>" + LOOP), "rendered", "<|endoftext|>"),
-    "end of turn removed": (change_template("<|im_end|>", ""), "rendered", "is written differently"),
-    "another system prompt": (
-        change_template(LOOP, "<|im_start|>system\nYou are helpful.<|im_end|>\n" + LOOP),
-        "rendered",
-        "is written differently",
-    ),
-    "merged onto another base": (put_another_base_into_the_merged_model, "merged", "a log-probability differs by"),
-    "tied embeddings untied": (untie, "merged", "has weights of its own"),
+    "one adapter tensor scaled by 1.1": RELEASE_SABOTAGE["one adapter tensor scaled by 1.1"],
     "merged model cut short": (cut_the_merged_model, "merged", "cannot be loaded"),
 }
 
