@@ -70,9 +70,10 @@ def test_a_signature_is_verified_by_its_own_key_and_by_the_given_one_and_tells_t
 def test_whoever_strips_a_signature_or_signs_again_is_found_where_the_key_is_given(keys: dict[str, Path]):
     """The attack that an embedded key cannot see: change the files, then sign them with a key of one's own."""
     changed = DIGESTS | {"card.md": sha256_bytes(b"another card")}
-    for forged in (sign_manifest(changed, key=None), sign_manifest(changed, key=keys["two.pem"])):
+    for key, told in ((None, "the manifest is not signed"), (keys["two.pem"], "was not made by the given key")):
+        forged = sign_manifest(changed, key=key)
         assert verify_manifest(changed, forged, public_key=None)
-        with pytest.raises(PolicyDenied, match="E-GOV-006"):
+        with pytest.raises(PolicyDenied, match=f"E-GOV-006.*{told}"):
             verify_manifest(changed, forged, public_key=keys["one.pub"])
 
 
