@@ -127,6 +127,7 @@ def main() -> None:
             drawn = resample(before, by_weekday=by_weekday, random=random)
             alarms += any(one.state == "drift" for one in look(reference, drawn, embeddings)[0])
         result["resample_alarms_by_weekday" if by_weekday else "resample_alarms"] = alarms
+    result["sudden_found"] = result.pop("sudden_mix_found", 0)
     result["decision_us_p50"] = round(float(np.median(speeds)), 1)
     result |= {f"{kind}_delay_days": sorted(days) for kind, days in delays.items()}
     print(json.dumps(dict(result)))

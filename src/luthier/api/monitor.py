@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.api.generate import locate_base
 from luthier.foundation.core.errors import DataError, EnvironmentLacks, RecipeError
 from luthier.foundation.core.files import write_atomic
+from luthier.foundation.core.hashing import sha256_bytes
 from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,17 +42,18 @@ class Watching:
     seed: int = 0
 
 
-def drift(traffic: Path, *, workspace: Path, watching: Watching) -> dict[str, Any]:
+def drift(traffic: Path | None, *, workspace: Path, watching: Watching) -> dict[str, Any]:
     """Compare traffic with its reference, as if every day had been looked at when it was over.
 
     Args:
-        traffic: A file of JSON lines with ``time``, ``text`` and numbers, or a folder of such files.
+        traffic: A file of JSON lines with ``time``, ``text`` and numbers, or a folder of such files; None for the
+            traffic log that serving the release left in the workspace.
         workspace: The folder that holds ``.luthier``.
         watching: What it is compared with.
 
     Returns:
-        ``verdict`` (``drift``, ``none`` or ``too_few_rows``), ``since``, ``signals`` with a verdict each,
-        ``reference``, ``traffic``, ``false_alarm_rate``, ``horizon_days`` and ``notes``.
+        ``verdict`` (``drift``, ``none`` or ``too_few_rows``), ``since``, ``model``, ``signals`` with a verdict
+        each, ``reference``, ``traffic``, ``false_alarm_rate``, ``horizon_days`` and ``notes``.
 
     Raises:
         DataError: E-MON-001 to E-MON-007 and E-MON-009 for files that cannot be used.
@@ -64,6 +66,8 @@ def drift(traffic: Path, *, workspace: Path, watching: Watching) -> dict[str, An
     from luthier.stages.monitor.traffic import read_traffic
     from luthier.stages.monitor.watch import conclude, watch
 
+    if traffic is None:
+        traffic = _find_log(watching.release, workspace)
     read = read_traffic(traffic)
     reference, embeddings, notes = _open_reference(watching, workspace)
     refuse_empty(reference, origin=str(watching.release or watching.reference))
@@ -76,6 +80,7 @@ def drift(traffic: Path, *, workspace: Path, watching: Watching) -> dict[str, An
         "since": min(starts, default=None),
         "false_alarm_rate": watching.false_alarm_rate,
         "horizon_days": HORIZON_DAYS,
+        "model": _name_model(watching.release, traffic),
         "reference": {
             "source": str(watching.release or watching.reference),
             "num_rows": reference.num_rows,
@@ -93,6 +98,40 @@ def drift(traffic: Path, *, workspace: Path, watching: Watching) -> dict[str, An
     }
 
 
+def _name_model(release: str | None, traffic: Path) -> str:
+    """Return what metrics call the model: the release's name, else the file's."""
+    return traffic.stem if release is None else Path(release.removeprefix("release:").partition("@")[0]).name
+
+
+def _find_log(release: str | None, workspace: Path) -> Path:
+    from luthier.lifecycle.releases import find_release
+
+    if release is None:
+        raise _refuse_references("no traffic and no release whose traffic log could be read")
+    store = Workspace.open(workspace)
+    folder = store.folder / "telemetry" / find_release(store, release).digest
+    if not folder.is_dir():
+        raise DataError(
+            "E-MON-005",
+            "no request to this release was logged here",
+            got="no traffic log",
+            origin=str(folder),
+            allowed="a release that `luthier serve` served in this workspace",
+            fix="--traffic FILE",
+        )
+    return folder
+
+
+def _refuse_references(got: str) -> RecipeError:
+    return RecipeError(
+        "E-MON-010",
+        "traffic is compared with one reference",
+        got=got,
+        allowed="RELEASE, or --reference FILE with --traffic FILE",
+        fix="luthier monitor drift --reference before.jsonl --traffic after.jsonl",
+    )
+
+
 def _open_reference(watching: Watching, workspace: Path) -> tuple[Reference, StaticEmbeddings | None, list[str]]:
     """Return the reference, what reads texts as it did, and what a person should know."""
     from luthier.instruments.text.static_embeddings import open_embeddings
@@ -101,13 +140,7 @@ def _open_reference(watching: Watching, workspace: Path) -> tuple[Reference, Sta
     from luthier.stages.monitor.traffic import read_traffic
 
     if (watching.release is None) == (watching.reference is None):
-        raise RecipeError(
-            "E-MON-010",
-            "traffic is compared with one reference",
-            got="a release and a file" if watching.release else "neither a release nor a file",
-            allowed="RELEASE, or --reference FILE",
-            fix="luthier monitor drift --reference before.jsonl --traffic after.jsonl",
-        )
+        raise _refuse_references("a release and a file" if watching.release else "neither a release nor a file")
     if watching.release is not None:
         return _open_release(watching.release, watching.base, workspace)
     notes: list[str] = []
@@ -130,16 +163,17 @@ def _open_release(
 
     found = find_release(Workspace.open(workspace), release)
     path = found.folder / "reference.json"
-    if not path.is_file():
+    data = path.read_bytes() if path.is_file() else b""
+    if sha256_bytes(data) != found.record.identity.files.get(path.name):
         raise DataError(
             "E-MON-007",
-            "the release has no reference to compare traffic with",
-            got="no reference.json",
-            origin=str(found.folder),
-            allowed="a release that a deploy stage made",
-            fix="luthier monitor drift --reference before.jsonl --traffic after.jsonl",
+            "the release's reference is not as it was made",
+            got="other bytes than the release's digest covers" if data else "no reference.json",
+            origin=str(path),
+            allowed="the release as its deploy stage made it",
+            fix=f"luthier release verify {release}",
         )
-    reference = from_bytes(path.read_bytes(), origin=str(path))
+    reference = from_bytes(data, origin=str(path))
     notes: list[str] = []
     if not reference.base:
         return reference, None, notes

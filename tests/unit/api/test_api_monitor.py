@@ -15,6 +15,13 @@ from luthier.api import monitor
 from luthier.api.monitor import Watching
 from luthier.cli.main import luthier
 from luthier.foundation.core.errors import DataError, EnvironmentLacks, RecipeError
+from luthier.foundation.core.hashing import sha256_bytes
+from luthier.foundation.core.model_files import compute_weights_digest
+from luthier.foundation.schema.release import Certificate, Release, ReleaseIdentity, ReleaseWitness
+from luthier.instruments.text.static_embeddings import open_embeddings
+from luthier.stages.monitor.reference import build_reference, to_bytes
+from luthier.stages.monitor.signals import observe
+from luthier.stages.monitor.traffic import read_traffic
 from tests.fixtures.drift_traffic import PARCELS, START, write_base, write_traffic
 
 CHANGE = 35
@@ -160,3 +167,76 @@ def test_a_bad_line_ends_the_command_with_its_place(base: Path, before: Path, tm
     assert done.exit_code != 0
     assert isinstance(done.exception, DataError)
     assert f"{bad} line 1" in str(done.exception)
+
+
+# A release's own reference.
+
+
+def write_release(folder: Path, base: Path, before: Path) -> Path:
+    """Write what of a release's folder the watch reads."""
+    rows = read_traffic(before).rows
+    observed = observe(rows, open_embeddings(base))
+    data = to_bytes(build_reference(observed, seed=0, base=str(base), base_digest=compute_weights_digest(base)))
+    folder.mkdir()
+    (folder / "reference.json").write_bytes(data)
+    certificate = Certificate(verdict="PASS", num_asked=1, num_probes=1, probes="0" * 64, steps=())
+    identity = ReleaseIdentity(
+        name="desk",
+        base="tiny",
+        base_digest="0" * 64,
+        exports=(),
+        files={"reference.json": sha256_bytes(data)},
+        certificate=certificate,
+        verdict="PASS",
+    )
+    release = Release(identity=identity, witness=ReleaseWitness(folder=""))
+    (folder / "release.json").write_text(json.dumps(release.to_json()))
+    (folder / "witness.json").write_text(release.witness.model_dump_json())
+    return folder
+
+
+def test_a_release_is_watched_by_the_reference_that_travels_in_it(base: Path, before: Path, tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", base, before)
+    after = write_traffic(tmp_path / "after.jsonl", first_day=20, num_days=20, parcels=lambda _: 0.6)
+    found = monitor.drift(after, workspace=tmp_path, watching=Watching(release=str(release)))
+    from_rows, _ = look(before, after, base)
+
+    assert (found["verdict"], found["model"]) == ("drift", "release")
+    assert found["signals"] == from_rows["signals"], "the file gives back what the rows gave"
+
+
+def test_another_base_a_changed_reference_and_no_log_are_refused(base: Path, before: Path, tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", base, before)
+    other = write_base(tmp_path / "other")
+    (other / "config.json").write_text("{}")
+    with pytest.raises(RecipeError) as caught:
+        monitor.drift(before, workspace=tmp_path, watching=Watching(release=str(release), base=str(other)))
+    assert (caught.value.code, caught.value.problems[0].got) == ("E-MON-011", str(other))
+    assert caught.value.problems[0].fix.startswith("--base")
+
+    with pytest.raises(DataError) as no_log:
+        monitor.drift(None, workspace=tmp_path, watching=Watching(release=str(release)))
+    assert no_log.value.code == "E-MON-005"
+    with pytest.raises(RecipeError) as nothing:
+        monitor.drift(None, workspace=tmp_path, watching=Watching(reference=before))
+    assert nothing.value.code == "E-MON-010"
+
+    for change in (b"{}", None):
+        path = release / "reference.json"
+        path.write_bytes(change) if change else path.unlink()
+        with pytest.raises(DataError) as changed:
+            monitor.drift(before, workspace=tmp_path, watching=Watching(release=str(release)))
+        problem = changed.value.problems[0]
+        assert (problem.code, problem.origin) == ("E-MON-007", str(path))
+        assert problem.fix == f"luthier release verify {release}"
+
+
+def test_the_traffic_log_of_a_release_is_found_in_the_workspace(base: Path, before: Path, tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", base, before)
+    digest = json.loads((release / "release.json").read_text())["digest"]
+    log = tmp_path / ".luthier" / "telemetry" / digest
+    log.mkdir(parents=True)
+    write_traffic(log / "2026-03-22.jsonl", first_day=20, num_days=10)
+
+    found = monitor.drift(None, workspace=tmp_path, watching=Watching(release=str(release)))
+    assert (found["verdict"], found["traffic"]["num_rows"]) == ("none", 200)

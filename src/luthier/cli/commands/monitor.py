@@ -23,9 +23,8 @@ COLUMNS = ("signal", "verdict", "since", "found on", "size", "95 % interval", "s
 @click.option(
     "--traffic",
     metavar="FILE",
-    required=True,
     type=click.Path(path_type=Path, exists=True),
-    help="JSON lines with time, text and numbers; a folder of such files, such as a release's traffic log.",
+    help="JSON lines with time, text and numbers, or a folder of such files.  [default: the release's traffic log]",
 )
 @click.option(
     "--reference",
@@ -49,7 +48,7 @@ COLUMNS = ("signal", "verdict", "since", "found on", "size", "95 % interval", "s
     callback=check_output,
     help="Also write the verdict for Prometheus' textfile collector.",
 )
-def drift(face: Face, *, release: str | None, traffic: Path, metrics: Path | None, **settings: Any) -> None:  # noqa: ANN401
+def drift(face: Face, *, release: str | None, traffic: Path | None, metrics: Path | None, **settings: Any) -> None:  # noqa: ANN401
     """Say whether traffic has moved away from a release's reference, since when and how far.
 
     A verdict is no error: the exit code is 0 whatever it is.
@@ -58,7 +57,7 @@ def drift(face: Face, *, release: str | None, traffic: Path, metrics: Path | Non
 
     found = api.drift(traffic, workspace=face.workspace, watching=api.Watching(release=release, **settings))
     if metrics is not None:
-        api.write_metrics(found, metrics, model=(release or traffic.stem).partition("@")[0])
+        api.write_metrics(found, metrics, model=found["model"])
     rows = [_to_row(signal) for signal in found["signals"]]
     parts: list[Any] = [VERDICTS[found["verdict"]], "", draw_table(rows, columns=COLUMNS, right=COLUMNS[6:])]
     for signal in found["signals"]:
