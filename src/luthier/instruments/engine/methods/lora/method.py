@@ -136,16 +136,14 @@ class LoraMethod:
 def _forward(layer: Any, copies: WeightCopies, x: Tensor) -> Tensor:  # noqa: ANN401  PEFT's layer
     """Run PEFT's linear layer in one function where it is plain; else as PEFT does."""
     base = layer.base_layer
-    is_off = layer.disable_adapters and not layer.merged
-    if is_off and type(base) is nn.Linear and not base.weight.requires_grad:
-        copy = copies.get(base.weight, product_dtype(x))  # the base of a preference: cast once, not at every pass
-        return linear(x.to(copy.dtype), copy, None if base.bias is None else base.bias.to(copy.dtype))
+    is_frozen = type(base) is nn.Linear and not base.weight.requires_grad
+    if is_frozen and layer.disable_adapters and not layer.merged:
+        return _base_forward(base, copies, x)
     is_plain = (
         layer.active_adapters == ["default"]
         and not (layer.disable_adapters or layer.merged or layer.lora_variant)
         and isinstance(layer.lora_dropout["default"], nn.Identity)
-        and type(base) is nn.Linear
-        and not base.weight.requires_grad
+        and is_frozen
     )
     if not is_plain:
         output: Tensor = type(layer).forward(layer, x)
@@ -158,6 +156,15 @@ def _forward(layer: Any, copies: WeightCopies, x: Tensor) -> Tensor:  # noqa: AN
         layer.lora_B["default"].weight,
         scaling=layer.scaling["default"],
     )
+
+
+def _base_forward(base: Any, copies: WeightCopies, x: Tensor) -> Tensor:  # noqa: ANN401  a bias may be None
+    """Run a layer whose adapter is off, to the bit what :func:`adapted_linear` gives where B is zero.
+
+    A preference objective runs the base in every step, so its weights are cast once and not at every pass.
+    """
+    weight = copies.get(base.weight, product_dtype(x))
+    return linear(x.to(weight.dtype), weight, None if base.bias is None else base.bias.to(weight.dtype))
 
 
 def find_linear_shapes(loaded: LoadedModel) -> dict[str, tuple[int, int]]:
