@@ -92,7 +92,9 @@ def train(job: Job, tuned: Tuned, accelerator: Accelerator, *, ctx: Context, int
     run = begin(job, tuned, accelerator, ctx)
     started = ctx.clock.monotonic()
     with (
-        MetricsLog(job.folder / METRICS_NAME, after_step=run.step, fs=ctx.fs) as metrics,
+        MetricsLog(
+            job.folder / METRICS_NAME, after_step=run.step, fs=ctx.fs, is_kept=accelerator.is_main_process
+        ) as metrics,
         ctx.progress.task("train", total=len(run.steps), unit="steps") as bar,
     ):
         bar.advance(run.step)

@@ -40,19 +40,23 @@ def find_last_step(path: Path) -> int:
 class MetricsLog:
     """Appends one line a step. Opened at a step, it forgets every later line of a former attempt."""
 
-    def __init__(self, path: Path, *, after_step: int, fs: FileSystem = REAL) -> None:
+    def __init__(self, path: Path, *, after_step: int, fs: FileSystem = REAL, is_kept: bool = True) -> None:
         """Cut the file back to a step and open it for appending.
 
         Args:
             path: Where the lines go.
             after_step: Last step whose line is kept; 0 keeps none.
             fs: File system to rewrite the file through.
+            is_kept: False in every process but the first of a run of several, which alone keeps the curve.
         """
+        self._path = path
+        self._stream: TextIOWrapper | None = None
+        if not is_kept:
+            return
         kept = [entry for entry in read_metrics(path) if int(entry["step"]) <= after_step]
         text = "".join(json.dumps(entry) + "\n" for entry in kept)
         write_atomic(path, text.encode(), fs=fs)
-        self._path = path
-        self._stream: TextIOWrapper = path.open("a", encoding="utf-8")
+        self._stream = path.open("a", encoding="utf-8")
 
     def write(self, **figures: float | int | None) -> None:
         """Append one line and hand it to the system; figures that are None are left out.
@@ -60,6 +64,8 @@ class MetricsLog:
         Raises:
             StoreError: E-ENV-003 when the disk is full.
         """
+        if self._stream is None:
+            return
         with disk_errors(self._path.parent, self._path.name):
             self._stream.write(json.dumps({k: v for k, v in figures.items() if v is not None}) + "\n")
             self._stream.flush()
@@ -72,4 +78,5 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
