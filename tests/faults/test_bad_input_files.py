@@ -78,4 +78,5 @@ def test_errors_of_data_end_their_process_before_torch_is_imported(desk: Desk, c
     name, make, code, _ = FILES[case]
     desk.write(name, make((desk.folder / "rows.jsonl").read_bytes()))
     recipe = desk.write_recipe(("rows.jsonl", name))
-    watch(desk, "run", recipe, "--until", "train", exit_code=2, code=code)
+    ended = watch(desk, "run", recipe, "--until", "train", exit_code=2, code=code)
+    assert ended.heavy == []

@@ -106,7 +106,8 @@ def test_an_unsafe_folder_is_refused_by_every_command_that_takes_one(desk: Desk,
 
 def test_a_pickle_is_refused_before_torch_is_imported(desk: Desk) -> None:
     put_pickle(desk.copy_base("bad"))
-    watch(desk, "model", "check", "bad", exit_code=2, code="E-MOD-001")
+    ended = watch(desk, "model", "check", "bad", exit_code=2, code="E-MOD-001")
+    assert ended.heavy == []
 
 
 ASSISTANT_ONLY = CHAT_TEMPLATE.replace(

@@ -168,4 +168,6 @@ def test_entropy_of_equal_shares_is_their_logarithm(text: str, bits: float) -> N
 )
 @pytest.mark.timeout(10)
 def test_no_text_makes_a_pattern_run_away(text: str) -> None:
-    find_private(text)
+    found = find_private(text)
+    assert [finding.start for finding in found] == sorted(finding.start for finding in found)
+    assert all(0 <= finding.start < finding.end <= len(text) for finding in found)
