@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from luthier.stages.monitor.telemetry_metrics import ServerCounts
 
 FOLDER: Final = "telemetry"
+SWITCH: Final = "LUTHIER_TELEMETRY"
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -51,7 +52,8 @@ class Watch:
         Args:
             served: What the server tells of itself.
             workspace: The folder that holds ``.luthier``; without one there is no traffic log.
-            environment: The ``OTEL_*`` variables; the process's own by default.
+            environment: The ``OTEL_*`` variables, and ``LUTHIER_TELEMETRY=off`` for metrics alone; the process's own
+                by default.
             fs: File system that the traffic log is written through.
 
         Raises:
@@ -62,8 +64,10 @@ class Watch:
         from luthier.stages.monitor.telemetry_log import TrafficLog
         from luthier.stages.monitor.telemetry_metrics import RequestMetrics
 
-        log = TrafficLog(workspace / FOLDER_NAME / FOLDER, fs=fs) if workspace is not None else None
-        spans = _open_spans(os.environ if environment is None else environment)
+        variables = os.environ if environment is None else environment
+        is_on = variables.get(SWITCH, "").lower() != "off"
+        log = TrafficLog(workspace / FOLDER_NAME / FOLDER, fs=fs) if is_on and workspace is not None else None
+        spans = _open_spans(variables) if is_on else None
         self._telemetry = Telemetry(RequestMetrics(_to_counts(served)), log, spans)
 
     def on_request(self, facts: RequestFacts) -> None:

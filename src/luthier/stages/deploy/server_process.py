@@ -75,7 +75,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=talk,
-                env={**os.environ, "NO_COLOR": "1"},
+                env={**os.environ, "NO_COLOR": "1", "LUTHIER_TELEMETRY": "off"},  # probes are no traffic
             )
         try:
             yield self._wait_until_ready(process, command, log)

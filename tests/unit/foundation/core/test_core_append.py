@@ -74,10 +74,11 @@ def test_a_rival_waits_until_a_failed_line_is_cut_off_and_loses_nothing(tmp_path
     first.start()
     failing.has_begun.wait()
     second.start()
-    assert not telling.has_begun.wait(0.2), "it must wait: what it wrote now would be cut off with the half line"
+    has_waited = not telling.has_begun.wait(0.2)
     failing.shall_fail.set()
     first.join()
     second.join()
+    assert has_waited, "what it wrote before would have been cut off with the half line"
     assert log.read_bytes() == b"rival\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -91,7 +92,18 @@ def test_without_an_endpoint_no_span_is_made(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("luthier.stages.monitor.telemetry_spans.make_exporting_writer", refuse)
     Watch(SERVED, environment={})
-    Watch(SERVED, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"})
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    Watch(SERVED, environment={**endpoint, "OTEL_SDK_DISABLED": "true"})
+    Watch(SERVED, environment={**endpoint, "LUTHIER_TELEMETRY": "off"})
+
+
+def test_a_server_whose_traffic_is_none_keeps_its_metrics_and_writes_nothing(tmp_path: Path) -> None:
+    watch = Watch(SERVED, workspace=tmp_path, environment={"LUTHIER_TELEMETRY": "off"})
+    watch.on_request(make_facts())
+
+    assert b'luthier_requests_total{finish_reason="stop",model="desk"' in watch.render_metrics()[0]
+    assert watch.find_response("chatcmpl-0") is not None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_endpoint_without_the_extra_is_one_sentence_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
