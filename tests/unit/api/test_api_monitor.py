@@ -159,6 +159,15 @@ def test_the_command_prints_the_verdict_and_writes_metrics(base: Path, before: P
     assert json.loads(as_json.stdout)["verdict"] == "drift"
 
 
+def test_dashboards_are_written_where_asked(tmp_path: Path) -> None:
+    arguments = ["monitor", "dashboards", "support-desk", "--to", str(tmp_path / "watch"), "--json"]
+    done = CliRunner().invoke(luthier, arguments, catch_exceptions=False)
+
+    files = [Path(file) for file in json.loads(done.stdout)["files"]]
+    assert [file.name for file in files] == ["grafana.json", "prometheus_rules.yaml"]
+    assert all("support-desk" in file.read_text() for file in files)
+
+
 def test_a_bad_line_ends_the_command_with_its_place(base: Path, before: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"time": "2026-03-02T10:00:00Z", "logprob": NaN}\n')

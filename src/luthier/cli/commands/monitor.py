@@ -101,18 +101,18 @@ def _to_line(example: dict[str, Any]) -> str:
 @click.argument("model", metavar="NAME")
 @click.option(
     "--to",
-    "folder",
+    "target",
     metavar="DIR",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder to write into; made where it is not there.",
 )
-def dashboards(face: Face, *, model: str, folder: Path) -> None:
+def dashboards(face: Face, *, model: str, target: Path) -> None:
     """Write a Grafana dashboard and Prometheus alert rules for a served release.
 
     NAME is what requests say as `model`.
     """
     from luthier.api import monitor as api
 
-    found = api.write_dashboards(model, folder)
+    found = api.write_dashboards(model, target)
     face.show(found, *(f"wrote {file}" for file in found["files"]))
