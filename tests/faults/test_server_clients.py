@@ -111,6 +111,17 @@ def test_a_crowd_beyond_the_bound_is_told_so_and_keeps_nobody_out_once_it_left()
         wait_until(lambda: ask(url).status_code == 200)
 
 
+def test_clients_that_only_might_ask_again_make_room() -> None:
+    with run_stub_server(max_connections=3) as (url, _):
+        waiting = [httpx2.Client(timeout=60) for _ in range(3)]
+        for client in waiting:
+            assert client.get(f"{url}/models").status_code == 200
+
+        assert [ask(url).status_code for _ in range(3)] == [200, 200, 200]
+        for client in waiting:
+            client.close()
+
+
 def test_what_is_no_http_gets_our_envelope(url: str) -> None:
     for sent in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50,

@@ -25,11 +25,11 @@ class Connection(H11Protocol):
     options: ServerOptions
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it at once where there are too many."""
+        """Take a connection; where there are too many, one that waits for a next request goes, or else this one."""
         super().connection_made(transport)
         self._headers = _Deadline(self.loop, self.options.header_seconds, self._refuse_slowness)
         self._reading = _Deadline(self.loop, self.options.write_seconds, transport.abort)
-        if len(self.connections) > self.options.max_connections:
+        if len(self.connections) > self.options.max_connections and not self._take_idle_place():
             self._refuse(
                 ServeError(
                     "E-SRV-033",
@@ -81,6 +81,18 @@ class Connection(H11Protocol):
                 fix="curl http://HOST:PORT/v1/models",
             )
         )
+
+    def _take_idle_place(self) -> bool:
+        """Close a connection that has had its answer and waits for another request; say whether there was one."""
+        for other in self.connections:
+            if isinstance(other, Connection) and other.is_kept_alive():
+                other.transport.close()
+                return True
+        return False
+
+    def is_kept_alive(self) -> bool:
+        """Say whether the connection is open only because its client may ask again."""
+        return bool(self.cycle) and self.cycle.response_complete and not self.transport.is_closing()
 
     def _is_idle(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request, whatever its type says
