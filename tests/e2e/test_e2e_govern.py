@@ -47,7 +47,9 @@ class Place:
     def start(self, *words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "LUTHIER_AUTHOR": "Eve"}
         command = [sys.executable, "-m", "luthier", *words]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, input="", capture_output=True, text=True, check=False
+        )
 
     def call(self, *words: str, code: int = 0) -> dict[str, Any]:
         done = self.start(*words, "--json")
@@ -103,8 +105,18 @@ def check_evidence(place: Place, released: dict[str, Any], report: str) -> None:
     assert "overridden by Ada: a test" in card
     assert re.search(r"\| merged \| within \|", card)
 
+    served = place.start("serve", "release:tiny-topics", "--port", "0", "--json", "--until-stdin-closes")
+    assert served.returncode == 0, served.stderr
     verdict = place.call("govern", "audit", "verify")
     assert (verdict["intact"], verdict["heads_noted"], verdict["remarks"]) == (True, 1, [])
     actions = [entry["action"] for entry in place.call("govern", "audit", "show")["entries"]]
-    for action in ("stage.started", "gate.denied", "approval.recorded", "gate.waiting", "stage.done", "release.made"):
+    for action in (
+        "stage.started",
+        "gate.denied",
+        "approval.recorded",
+        "gate.waiting",
+        "stage.done",
+        "release.made",
+        "release.served",
+    ):
         assert action in actions

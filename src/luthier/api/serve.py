@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from luthier.foundation.core.errors import EnvironmentLacks, RecipeError
+from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, RecipeError
+from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.serving import ChatRuntime
 from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from luthier.instruments.engine.serving.sources import ServedSource
     from luthier.lifecycle.references import Reference
+
+SERVED: Final = "release.served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,20 @@ def open_runtime(refs: Sequence[str], *, workspace: Path, serving: Serving | Non
         RecipeError: E-LIF-007 for a reference that names nothing, E-SRV-008 for two of one name, E-SRV-009 when there
             is nothing to serve.
         ModelError: When a model cannot be loaded or an adapter was trained on another base.
+        StoreError: When the audit log cannot be told that a release is served.
     """
     from luthier.instruments.engine.serving.runtime import RuntimeOptions, TorchChatRuntime
 
     wanted = serving or Serving()
     options = RuntimeOptions(precision=wanted.precision, max_queue=wanted.max_queue, max_rows=wanted.max_rows)
-    return TorchChatRuntime(find_sources(refs, workspace=workspace), options)
+    sources = find_sources(refs, workspace=workspace)
+    runtime = TorchChatRuntime(sources, options)
+    try:
+        _note_served(sources, Workspace.open(workspace))
+    except LuthierError:
+        runtime.close(drain_seconds=0)
+        raise
+    return runtime
 
 
 def find_sources(refs: Sequence[str], *, workspace: Path) -> list[ServedSource]:
@@ -108,6 +119,14 @@ def read_keys(variable: str | None, environment: Mapping[str, str]) -> tuple[str
             field="api_key_env",
         )
     return keys
+
+
+def _note_served(sources: Sequence[ServedSource], store: Workspace) -> None:
+    """Tell the audit log which of its releases are served from now on."""
+    releases = {entry.digest for entry in store.records.entries(kind=Release.KIND)}
+    for source in sources:
+        if source.digest in releases:
+            store.audit.append(SERVED, {"release": source.digest, "name": source.name})
 
 
 def _find_source(reference: Reference, store: Workspace) -> ServedSource:
