@@ -135,11 +135,14 @@ def test_a_response_is_found_again_after_a_restart_with_what_was_kept(tmp_path: 
         assert seen.find_response('chatcmpl-1"') is None
 
 
-def test_an_id_that_a_customer_quotes_is_not_taken_for_that_response(tmp_path: Path) -> None:
-    content = RequestContent(answers=('"id":"chatcmpl-9"',))
-    TrafficLog(tmp_path).write(make_facts(1, content=content))
+def test_the_id_of_a_call_or_one_that_a_customer_quotes_is_not_taken_for_a_response(tmp_path: Path) -> None:
+    log = TrafficLog(tmp_path)
+    log.write(make_facts(1, content=make_content()))
+    log.write(make_facts(2, content=RequestContent(answers=('"id":"chatcmpl-9"',))))
 
-    assert TrafficLog(tmp_path).find("chatcmpl-9") is None
+    assert log.find("c1") is None, "a tool call's"
+    assert log.find("chatcmpl-9") is None
+    assert log.find("chatcmpl-2") is not None
 
 
 def test_remembered_responses_are_bounded(monkeypatch) -> None:
