@@ -101,14 +101,17 @@ def _refusal(runtime: TorchChatRuntime, request: ChatRequest) -> str:
 @given(st.data())
 @settings(max_examples=15)
 def test_rows_that_come_and_go_get_the_logits_of_a_pass_alone(served_model: LoadedModel, data: st.DataObject) -> None:
-    """Prompts join and leave at random between steps; after each step every row's logits are a fresh pass's."""
-    decoder, rng = LiveDecoder(served_model), np.random.default_rng(data.draw(st.integers(0, 99)))
+    """Prompts, some of which begin alike, join and leave between steps; every row's logits are a fresh pass's."""
+    decoder = LiveDecoder(served_model, recent_tokens=data.draw(st.sampled_from([0, 150, 4096])))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    beginnings = [rng.integers(8, 320, length) for length in (0, 20, 70)]
     rows: list[list[int]] = []
     for _ in range(data.draw(st.integers(1, 12))):
         action = data.draw(st.sampled_from(["add", "step", "drop"])) if rows else "add"
         if action == "add":
             prompts = [
-                rng.integers(8, 320, data.draw(st.integers(1, 150))) for _ in range(data.draw(st.integers(1, 3)))
+                np.concatenate([data.draw(st.sampled_from(beginnings)), rng.integers(8, 320, length)])
+                for length in data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=3))
             ]
             copies = [data.draw(st.integers(1, 2)) for _ in prompts]
             logits = decoder.add(prompts, [""] * len(prompts), copies)
@@ -199,6 +202,31 @@ def test_a_prompt_is_computed_once_for_all_of_its_answers(
     assert sorted(found) == [0, 1, 2, 3]
     assert len({read_ids(pieces) for pieces in found.values()}) == 1, "greedy answers are equal"
     assert seen == [1]
+
+
+def test_what_a_prompt_shares_with_an_earlier_one_of_its_adapter_is_not_computed_again(
+    served_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    run = LiveDecoder._pass
+
+    def counting(self: LiveDecoder, cache: Any, ids_BQ: torch.Tensor, keys: Any) -> torch.Tensor:
+        computed.append(ids_BQ.numel())
+        return run(self, cache, ids_BQ, keys)
+
+    monkeypatch.setattr(LiveDecoder, "_pass", counting)
+    decoder = LiveDecoder(served_model, recent_tokens=200)
+    prompt = np.arange(100)
+    for asked, key in (
+        (prompt, ""),  # nothing is known
+        (np.append(prompt, [7, 8, 9]), ""),  # a next turn
+        (prompt, ""),  # its last token's logits are wanted in any case
+        (prompt, "other"),  # another adapter computes other keys
+        (np.arange(5, 190), ""),  # begins otherwise, and drives the others out
+        (prompt, ""),
+    ):
+        decoder.add([asked], [key], [1])
+    assert computed == [100, 3, 1, 100, 185, 100]
 
 
 def test_an_answer_ends_at_its_stop_text_across_tokens_and_without_it(runtime: TorchChatRuntime) -> None:

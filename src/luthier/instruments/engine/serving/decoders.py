@@ -20,9 +20,12 @@ from luthier.instruments.engine.loss import compute_logits
 from luthier.instruments.engine.method_protocol import SharedAdapters
 from luthier.instruments.engine.runtimes.torch_batched.cache import CACHE_KEY, cached_attention
 from luthier.instruments.engine.serving.live_cache import LiveCache
+from luthier.instruments.engine.serving.recent import RecentPrompts
 
 CHUNK_TOKENS: Final = 2048
 """Prompt tokens computed in one pass; bounds memory."""
+RECENT_TOKENS: Final = 4096
+"""About 190 MB of float32 for SmolLM2-135M."""
 
 
 class RowDecoder(Protocol):
@@ -61,20 +64,30 @@ def make_decoder(loaded: LoadedModel, adapters: SharedAdapters | None = None) ->
 class LiveDecoder:
     """All rows in one pass."""
 
-    def __init__(self, loaded: LoadedModel, adapters: SharedAdapters | None = None) -> None:
-        """Start without rows."""
+    def __init__(
+        self, loaded: LoadedModel, adapters: SharedAdapters | None = None, *, recent_tokens: int = RECENT_TOKENS
+    ) -> None:
+        """Start without rows.
+
+        Args:
+            loaded: The model.
+            adapters: What rows may choose from.
+            recent_tokens: Tokens of earlier prompts that are kept for new ones that begin alike.
+        """
         self._loaded = loaded
         self._adapters = adapters
         self._cache = LiveCache(loaded.device)
+        self._recent = RecentPrompts(recent_tokens)
 
     @torch.inference_mode()
     def add(self, prompts: Sequence[np.ndarray], keys: Sequence[str], copies: Sequence[int]) -> Tensor:
-        """Compute prompts side by side, each from slot 0; the shorter ones' rest is rubbish behind their end."""
-        lengths = [len(prompt) for prompt in prompts]
+        """Compute side by side what is new in prompts; behind a shorter one's end there is rubbish."""
+        cache = LiveCache(self._loaded.device)
+        rests = [prompt[self._recent.start(cache, prompt, key) :] for prompt, key in zip(prompts, keys, strict=True)]
+        lengths = [len(rest) for rest in rests]
         ids_BS = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids_BS[row, : len(prompt)] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
-        cache = LiveCache(self._loaded.device, [0] * len(prompts))
+        for row, rest in enumerate(rests):
+            ids_BS[row, : len(rest)] = torch.from_numpy(np.asarray(rest, dtype=np.int64))
         last: dict[int, Tensor] = {}
         done = 0
         for ids_BQ in ids_BS.to(self._loaded.device).split(max(1, CHUNK_TOKENS // len(prompts)), dim=1):
@@ -83,9 +96,10 @@ class LiveDecoder:
                 if done < length <= done + ids_BQ.shape[1]:
                     last[row] = hidden_BQD[row, length - 1 - done]
             done += ids_BQ.shape[1]
-        for row, (length, count) in enumerate(zip(lengths, copies, strict=True)):
+        self._recent.keep(cache, prompts, keys)
+        for row, (prompt, count) in enumerate(zip(prompts, copies, strict=True)):
             for _ in range(count):
-                self._cache.add(cache, row, length)
+                self._cache.add(cache, row, len(prompt))
         return self._logits(torch.stack([last[row] for row in range(len(prompts))]))
 
     @torch.inference_mode()
