@@ -42,6 +42,9 @@ FUNCTIONS = {
     "models.list_models": "*, environment=",
     "models.pull_model": "name, *, progress=, environment=",
     "models.show_model": "name, *, environment=",
+    "monitor.drift": "traffic, *, workspace, watching",
+    "monitor.write_dashboards": "model, folder",
+    "monitor.write_metrics": "found, path, *, model",
     "recipes.check": "recipe, *, overrides=",
     "recipes.resolve": "recipe, *, overrides=, environment=",
     "recipes.schema": "",
@@ -73,6 +76,13 @@ OPTIONS = {
         "seed": 0,
         "num_rows": None,
         "form": "auto",
+    },
+    "monitor.Watching": {
+        "release": None,
+        "reference": None,
+        "base": None,
+        "false_alarm_rate": 0.01,
+        "seed": 0,
     },
 }
 
