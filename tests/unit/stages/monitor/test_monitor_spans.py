@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="traces need the extra otel")
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as names
@@ -95,6 +98,38 @@ def test_without_an_endpoint_no_span_is_made(monkeypatch: pytest.MonkeyPatch) ->
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     Watch(SERVED, environment={**endpoint, "OTEL_SDK_DISABLED": "true"})
     Watch(SERVED, environment={**endpoint, "LUTHIER_TELEMETRY": "off"})
+
+
+def test_a_collector_gets_the_span_by_otlp_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = threading.Thread(target=collector.handle_request)
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "desk-in-berlin")
+        watch = Watch(SERVED)
+        watch.on_request(make_facts())
+        watch.close()
+        thread.join()
+
+    ((path, body),) = received
+    assert path == "/v1/traces"
+    (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    named = {item.key: item.value.string_value for item in resource.resource.attributes}
+    assert named["service.name"] == "desk-in-berlin"
+    (span,) = resource.scope_spans[0].spans
+    assert span.name == "chat desk"
+    assert span.end_time_unix_nano - span.start_time_unix_nano == 250_000_000
 
 
 def test_a_server_whose_traffic_is_none_keeps_its_metrics_and_writes_nothing(tmp_path: Path) -> None:
