@@ -101,7 +101,7 @@ def draft_run(
         PlanError: E-PLN-001 when nothing fits the memory, E-PLN-003 and E-PLN-006 when no row is left, and what the
             method's arithmetic refuses.
     """
-    shape, method = cell.shape, cell.method
+    shape, method, objective = cell.shape, cell.method, cell.objective
     trainable = method.trainable_parameters(shape)
     precision, why_precision = _choose_precision(section, machine.speed)
     timer = _Timer(cell, machine.speed, precision=precision, is_full=trainable >= shape.num_parameters)
@@ -109,19 +109,14 @@ def draft_run(
     lengths = [example.num_tokens for example in chosen]
     apart = [count_distinct_tokens([s.token_ids_T for s in example.sequences]) for example in chosen]
     batch_tokens, why_batch = choose_batch_tokens(train.batch_tokens, lengths, epochs=train.epochs)
-    learning_rate, why_rate = choose_learning_rate(
-        train.learning_rate, method, shape, factor=cell.objective.RATE_FACTOR
-    )
+    learning_rate, why_rate = choose_learning_rate(train.learning_rate, method, shape, factor=objective.RATE_FACTOR)
     steps = list(iterate_steps(lengths, batch_tokens=batch_tokens, epochs=train.epochs, seed=seed))[: train.max_steps]
     pack = choose_pack(
         shape,
         trainable=trainable,
         precision=precision,
         longest=max(apart),
-        preferred=prefer_pack_tokens(
-            [_list_sequences(chosen, step) for step in steps[:SAMPLE_STEPS]],
-            num_apart=sum(apart[i] for step in steps[:SAMPLE_STEPS] for i in step.rows),
-        ),
+        preferred=_prefer_pack(chosen, apart, steps[:SAMPLE_STEPS]),
         room=machine.room,
     )
     work = _count_work(chosen, steps)
@@ -143,6 +138,11 @@ def draft_run(
         num_trained=work.num_trained,
         reasons=(why_precision, why_number, why_batch, why_rate, pack.reason),
     )
+
+
+def _prefer_pack(chosen: Sequence[Example], apart: Sequence[int], steps: Sequence[StepRows]) -> int:
+    num_apart = sum(apart[index] for step in steps for index in step.rows)
+    return prefer_pack_tokens([_list_sequences(chosen, step) for step in steps], num_apart=num_apart)
 
 
 def _choose_rows(
