@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -108,4 +109,22 @@ def test_top_logprobs_are_those_of_the_raw_logits_at_any_temperature(tmp_path: P
         assert [token for token, _, _ in found.top] == top.tolist()
         torch.testing.assert_close(torch.tensor([value for _, _, value in found.top]), values, rtol=0, atol=1e-4)
         assert found.logprob == pytest.approx(float(logps_TV[place, found.token_id]), abs=1e-4)
+    runtime.close(drain_seconds=5)
+
+
+def test_an_adapter_that_is_no_plain_pair_of_matrices_gets_a_load_of_its_own(tmp_path: Path) -> None:
+    """One that trains biases too is computed by PEFT's own layers, beside a plain adapter of the same base."""
+    base = write_base(tmp_path / "base")
+    plain, scaled = (write_adapter(base, tmp_path / name, seed=1) for name in ("plain", "scaled"))
+    config = json.loads((scaled / "adapter_config.json").read_text())
+    (scaled / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True, "bias": "lora_only"}))
+    runtime = TorchChatRuntime([source("plain", base, plain), source("scaled", base, scaled)], RuntimeOptions())
+    assert len(runtime._shelf.bases) == 2
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT 0.21, transformers 5.23
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), scaled).eval()
+    _check(
+        list(runtime.submit(ask(TEXTS[0], "scaled", max_tokens=NEW_TOKENS, top_logprobs=0))),
+        _theirs(theirs, base, TEXTS[0]),
+    )
     runtime.close(drain_seconds=5)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from luthier.foundation.core.errors import EvalError
 from luthier.instruments.engine.load import LoadedModel, wrap_model
 from luthier.instruments.engine.runtimes.torch_batched.batches import plan_batches
+from luthier.instruments.engine.runtimes.torch_batched.cache import _attend, _attend_plainly, attend_cached, hide
 from luthier.instruments.engine.runtimes.torch_batched.config import Config
 from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN, Asked
 from luthier.instruments.engine.runtimes.torch_batched.sampling import TokenChooser, draw_tokens
@@ -135,6 +136,29 @@ def test_a_prompt_that_is_empty_or_leaves_no_room_is_refused(loaded: LoadedModel
     assert problem.got == f"{length} tokens, answer of up to 4"
     assert problem.allowed
     assert problem.fix
+
+
+@pytest.mark.parametrize("num_queries", [1, 5])
+def test_the_kernel_and_the_plain_products_attend_alike(num_queries: int) -> None:
+    """Grouped heads, a shared beginning, hidden slots; outputs and log-sum-exp against torch's softmax in float64."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(3, 6, num_queries, 8, generator=generator, dtype=torch.float64)
+    own = tuple(torch.randn(3, 2, 7, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    shared = tuple(torch.randn(1, 2, 4, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    seen = torch.rand(3, 1, num_queries, 7, generator=generator) > 0.3
+    keys, values = (
+        torch.cat([s.expand(3, -1, -1, -1), o], dim=2).repeat_interleave(3, dim=1)
+        for s, o in zip(shared, own, strict=True)
+    )
+    scores = query @ keys.transpose(2, 3) * 0.3
+    scores[..., 4:] = scores[..., 4:].masked_fill(~seen, float("-inf"))
+    expected = (scores.softmax(-1) @ values).transpose(1, 2)
+    biases = (None, hide(seen, torch.float64))
+    torch.testing.assert_close(attend_cached(query, own, shared, biases, scaling=0.3), expected, rtol=0, atol=1e-12)
+    for attend in (_attend, _attend_plainly):
+        output, lse = attend(query, *own, biases[1], 0.3)
+        torch.testing.assert_close(lse, scores[..., 4:].logsumexp(-1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(output, scores[..., 4:].softmax(-1) @ values[:, :, 4:], rtol=0, atol=1e-12)
 
 
 def test_the_attention_of_the_model_is_left_as_it_was(loaded: LoadedModel) -> None:
