@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from luthier.foundation.schema.release import Release
     from luthier.lifecycle.releases import FoundRelease
     from luthier.stages.deploy.certificate import Subject
-    from luthier.stages.deploy.served import AskServer
 
 
 def list_releases(folder: Path) -> list[dict[str, Any]]:
@@ -86,16 +85,13 @@ def verify_release(folder: Path, text: str, *, public_key: Path | None = None) -
     }
 
 
-def certify_release(
-    folder: Path, text: str, *, progress: Progress | None = None, ask_server: AskServer | None = None
-) -> dict[str, Any]:
+def certify_release(folder: Path, text: str, *, progress: Progress | None = None) -> dict[str, Any]:
     """Run the parity certificate again on a release as it lies, then check its bytes.
 
     Args:
         folder: The folder that holds ``.luthier`` with the run that it came from.
         text: Which release.
         progress: Told which step is at work.
-        ask_server: Answers in place of a server of its own.
 
     Returns:
         ``release``, ``certificate``, ``measured`` and ``noise_floor``.
@@ -116,9 +112,7 @@ def certify_release(
     place.mkdir(parents=True, exist_ok=True)
     subject = _make_subject(workspace, found, place)
     try:
-        certified = certify(
-            subject, ask_server=ask_server or ServerProcess(place), progress=progress or SilentProgress()
-        )
+        certified = certify(subject, ask_server=ServerProcess(place), progress=progress or SilentProgress())
     finally:
         shutil.rmtree(subject.trained.folder)
     certified.require()

@@ -12,7 +12,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, ModelError, RecipeError, StoreError
+from luthier.foundation.schema.model import ModelWitness
 from luthier.lifecycle.references import lay_out, resolve_pair, resolve_reference
+from tests.fixtures.example_records import make_examples
 from tests.fixtures.fake_stages import Bench, open_quick_folder
 
 
@@ -120,11 +122,32 @@ def test_an_unfinished_run_is_no_reference(bench: Bench) -> None:
         resolve_reference("run:bbbbbbbbbbbb", workspace=bench.workspace, locate=locate)
 
 
-@pytest.mark.parametrize("ref", ["release:desk", "release:desk@abc", "http://localhost:8000/v1#m", "https://h/v1#m"])
-def test_releases_and_addresses_are_refused_as_not_built(bench: Bench, ref: str) -> None:
+@pytest.mark.parametrize("ref", ["http://localhost:8000/v1#m", "https://h/v1#m"])
+def test_addresses_are_refused_as_not_built(bench: Bench, ref: str) -> None:
     with pytest.raises(RecipeError) as caught:
         resolve_reference(ref, workspace=bench.workspace, locate=locate)
     assert (caught.value.code, caught.value.exit_code) == ("E-REC-010", 2)
+
+
+@pytest.mark.parametrize("ref", ["release:desk", "release:desk@abc", "release:", "release:../desk"])
+def test_a_release_that_is_not_there_is_refused_with_where_to_look(bench: Bench, ref: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolve_reference(ref, workspace=bench.workspace, locate=locate)
+    assert (caught.value.code, caught.value.exit_code) == ("E-DEP-007", 2)
+    assert caught.value.problems[0].fix == "luthier release list"
+
+
+def test_an_adapter_on_disk_finds_its_base_by_digest_where_the_workspace_knows_it(bench: Bench) -> None:
+    """A base that was a local folder has a name that leads nowhere from another current folder."""
+    base = make_model(bench.root / "far")
+    example = make_examples()["model_choice"]
+    known = example.model_copy(update={"witness": ModelWitness(path=str(base))})
+    bench.workspace.records.put(known, stage="model", cache_key="k" * 64)
+    adapter = make_adapter(bench.root / "adapter", digest=example.identity.weights)
+
+    found = resolve_reference(str(adapter), workspace=bench.workspace, locate=locate)
+
+    assert found.base_folder == base
 
 
 def test_a_path_is_a_model_an_adapter_or_a_gguf_file_by_what_lies_in_it(bench: Bench) -> None:

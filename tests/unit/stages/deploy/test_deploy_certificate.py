@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from luthier.foundation.core.errors import DeployError, PolicyDenied, StoreError
 from luthier.foundation.core.progress import SilentProgress
+from luthier.foundation.registry import load_runtime
 from luthier.instruments.engine.load import load_model
 from luthier.instruments.remote.clients.openai_compatible import ServedAnswer
 from luthier.stages.deploy.certificate import Certified, certify
@@ -202,3 +203,13 @@ def test_scores_of_other_probes_are_not_compared(tmp_path: Path) -> None:
 
 def _with_identity(record, **changes):
     return record.model_copy(update={"identity": record.identity.model_copy(update=changes)})
+
+
+def test_a_merged_model_with_a_head_of_its_own_is_not_loaded_for_a_tied_base(bundle, tmp_path: Path) -> None:
+    parts, exports = bundle
+    RELEASE_SABOTAGE["tied embeddings untied"][0](exports, tmp_path)
+
+    with pytest.raises(DeployError, match="has weights of its own") as caught:
+        load_runtime("exporters", "merged").load(parts.trained, exports["merged"])
+    assert caught.value.code == "E-DEP-005"
+    assert "tie_word_embeddings true" in caught.value.problems[0].allowed
