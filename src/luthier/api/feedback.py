@@ -160,7 +160,8 @@ def collect(folder: Path, target: Path, *, kind: TeachingKind = "correction") ->
     pieces = Workspace.open(folder).feedback.entries(state="accepted")
     rows = make_rows(pieces, kind)
     plain = {"luthier": 1, "name": "feedback", "data": {"split": {"validation": 0, "test": 0}}}
-    recipe = add_source(plain, kind, list_reviewers([piece for piece in pieces if piece.kind == kind]))
+    ids = {row["id"] for row in rows}
+    recipe = add_source(plain, kind, list_reviewers([piece for piece in pieces if piece.id in ids]))
     write_rows_and_recipe(target, {FILE_OF_KIND[kind]: rows}, recipe)
     return {"folder": str(target), "recipe": str(target / "recipe.yaml"), "num_rows": len(rows)}
 

@@ -87,7 +87,8 @@ def draft(
     digests = _list_served(workspace, origin.release.identity.name)
     pieces = [piece for piece in workspace.feedback.entries(state="accepted") if piece.release in digests]
     rows = make_rows(pieces, kind, known=_read_known(pinned))
-    reviewers = list_reviewers([piece for piece in pieces if piece.kind == kind])
+    ids = {row["id"] for row in rows}
+    reviewers = list_reviewers([piece for piece in pieces if piece.id in ids])
     grown = add_source(pinned, kind, reviewers)
     name = f"{grown['name']}-{sha256_json({'rows': rows, 'recipe': grown})[:SHORT_DIGITS]}"
     target = to if to is not None else workspace.folder / FOLDER / name

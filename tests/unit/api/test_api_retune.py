@@ -92,8 +92,9 @@ def test_what_was_learnt_from_is_not_learnt_from_again(desk: ReleasedDesk) -> No
     second = add_release(desk.root, Path(retune.draft(desk.root)["recipe"]), "ba9876543210")
     assert refuse(lambda: retune.draft(desk.root)).code == "E-MON-025", "the newest release knows it"
 
-    correct(second, 2)
+    correct(second, 2, by="Bob")
     drafted = retune.draft(desk.root)
+    assert drafted["reviewers"] == ["Bob"], "who accepted what is new"
     assert (drafted["run"], drafted["num_rows"], len(drafted["sources"])) == ("ba9876543210", 1, 3)
     data = run(drafted["recipe"], until="data", workspace=desk.root).stages[0].record
     assert [source.num_rows for source in data.identity.sources] == [40, 1, 1]

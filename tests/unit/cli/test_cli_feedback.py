@@ -94,4 +94,4 @@ def test_the_next_recipe_is_shown_with_the_line_that_runs_it(terminal: Terminal)
     assert Path(drafted["recipe"]).is_file()
     shown = terminal.type("retune", "desk")
     assert f"next: luthier run {drafted['recipe']}" in shown
-    assert "1 corrections, accepted by Ann" in shown
+    assert "1 by correction, accepted by Ann" in shown

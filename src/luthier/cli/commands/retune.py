@@ -54,7 +54,7 @@ def _draw_draft(drafted: dict[str, Any]) -> RenderableType:
         {
             "release": drafted["release"],
             "recipe": drafted["recipe"],
-            "new rows": f"{drafted['num_rows']} {drafted['kind']}s, accepted by {', '.join(drafted['reviewers'])}",
+            "new rows": f"{drafted['num_rows']} by {drafted['kind']}, accepted by {', '.join(drafted['reviewers'])}",
             "sources": ", ".join(drafted["sources"]),
         }
     )
