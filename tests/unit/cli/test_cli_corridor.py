@@ -14,100 +14,31 @@ from luthier.cli.commands import corridor
 from luthier.cli.commands.runs import draw_runs
 from luthier.cli.failures import run_guarded
 from luthier.cli.main import luthier
-from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness, Reason
+from luthier.foundation.schema.plan import Plan, Reason
 from luthier.foundation.schema.protocols import Waiting
-from luthier.foundation.schema.report import (
-    Difference,
-    GateVerdict,
-    MetricValue,
-    Report,
-    ReportIdentity,
-    ReportWitness,
-    Verdict,
-)
+from luthier.foundation.schema.report import Report, Verdict
 from luthier.lifecycle.result import CorridorResult, StageResult
+from tests.fixtures.example_records import change, make_examples
 
 DIGEST = "ab" * 32
 
 
 def make_report(verdict: Verdict) -> Report:
-    metric = MetricValue(
-        metric="task.exact_match", system="tuned", value=0.75, interval=(0.7, 0.8), n=300, clusters=300, method="wilson"
-    )
-    difference = Difference(
-        metric="task.exact_match",
-        first="base",
-        second="tuned",
-        value=0.5,
-        interval=(0.4, 0.6),
-        p=0.001,
-        test="sign_flip",
-        n=300,
-        clusters=300,
-        discordant=160,
-        detectable=0.08,
-    )
-    gate = GateVerdict(
-        metric="task.exact_match",
-        against="base",
-        rule="above",
-        verdict=verdict,
-        value=0.5,
-        bound=0.0,
-        n=300,
-        reason="0.5 above base, p 0.001",
-    )
-    return Report(
-        identity=ReportIdentity(
-            systems=("base", "tuned"),
-            suites=(),
-            metrics=(metric,),
-            differences=(difference,),
-            gates=(gate,),
-            verdict=verdict,
-            questions=DIGEST,
-            answers=DIGEST,
-        ),
-        witness=ReportWitness(html="/somewhere/report.html"),
-    )
+    report = make_examples()["report"]
+    gates = tuple(gate.model_copy(update={"verdict": verdict}) for gate in report.identity.gates)
+    return change(report, identity={"verdict": verdict, "gates": gates})
 
 
 def make_plan() -> Plan:
-    return Plan(
-        identity=PlanIdentity(
-            launcher="local",
-            backend="luthier",
-            precision="fp32",
-            seed=0,
-            num_examples=1200,
-            examples=DIGEST,
-            max_length=512,
-            too_long="refuse",
-            batch_tokens=4096,
-            pack_tokens=2048,
-            epochs=1,
-            num_steps=40,
-            warmup_steps=2,
-            learning_rate=2e-4,
-            weight_decay=0,
-            max_grad_norm=1,
-            gradient_checkpointing=False,
-            checkpoint_every=20,
-            evaluate_every=20,
-            method={"type": "lora"},
-            objective={"type": "sft"},
-            probes=DIGEST,
-        ),
-        witness=PlanWitness(
-            memory_bytes={"weights": 512 * 2**20},
-            peak_memory_bytes=2 * 2**30,
-            seconds_estimate=600,
-            rate_tokens_per_second=1234,
-            num_tokens=99_000,
-            num_trained_tokens=9_000,
-            reasons=(Reason(field="learning_rate", value="0.0002", reason="LoRA at rank 16"),),
-        ),
-    )
+    took = {
+        "memory_bytes": {"weights": 512 * 2**20},
+        "peak_memory_bytes": 2 * 2**30,
+        "seconds_estimate": 600,
+        "rate_tokens_per_second": 1234,
+        "num_tokens": 99_000,
+        "reasons": (Reason(field="learning_rate", value="0.0002", reason="LoRA at rank 16"),),
+    }
+    return change(make_examples()["plan"], identity={"num_examples": 1200}, witness=took)
 
 
 def make_result(record: Plan | Report, stage: str, **settings: Any) -> CorridorResult:
@@ -158,7 +89,7 @@ def test_a_plan_is_shown_with_what_it_takes_and_every_reason():
 
 def test_a_report_is_shown_with_intervals_differences_gates_and_its_page():
     text = render(corridor.draw(make_result(make_report("PASS"), "evaluate")))
-    for part in ("0.7 to 0.8", "+0.5", "tuned - base", "above base", "verdict: PASS", "report: /somewhere/report.html"):
+    for part in ("0.5 to 0.9", "+0.25", "tuned - base", "above base", "verdict: PASS", "report: /runs/report.html"):
         assert part in text
 
 

@@ -13,33 +13,18 @@ import torch
 
 from luthier.foundation import registry
 from luthier.foundation.core.errors import EvalError
-from luthier.foundation.schema.dataset import DatasetIdentity, DatasetVersion, DatasetWitness, RowSet, WaterfallStep
-from luthier.foundation.schema.model import LicenceVerdict, ModelChoice, ModelIdentity, ModelShape, ModelWitness
-from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness
+from luthier.foundation.schema.dataset import RowSet, WaterfallStep
 from luthier.foundation.schema.rows import Message, Row
-from luthier.foundation.schema.run import Run, RunIdentity, RunWitness
 from luthier.foundation.schema.sections import EvaluateSection
 from luthier.instruments.engine.load import load_model
 from luthier.stages.evaluate import stage
 from luthier.stages.evaluate.harness import ANSWERS_NAME
-from tests.fixtures.tiny_models import CHAT_TEMPLATE, END_TOKEN, build_tiny
-from tests.fixtures.train_jobs import NO_DIGEST, FolderContext
+from tests.fixtures.example_records import change, make_examples
+from tests.fixtures.tiny_models import CHAT_TEMPLATE, build_tiny
+from tests.fixtures.train_jobs import FolderContext
 
 BASE_DIGEST = "b" * 64
 HOSTILE = "<script>alert(1)</script> & 'quotes'"
-SHAPE = ModelShape(
-    architecture="llama",
-    num_parameters=1,
-    vocabulary=320,
-    width=48,
-    num_layers=3,
-    num_heads=4,
-    num_key_value_heads=2,
-    head_width=12,
-    feed_forward=80,
-    max_positions=512,
-    is_tied=True,
-)
 
 
 def _row(index: int, answer: str) -> Row:
@@ -74,35 +59,16 @@ def _inputs(ctx: FolderContext, base: Path, rows: Sequence[Row]) -> dict[str, An
     blobs = ctx.blobs
     split = RowSet(blob=blobs.put_rows(rows), num_rows=len(rows))
     step = WaterfallStep(operator="read", rows_in=9, rows_out=len(rows), dropped=1, reasons={"E-DAT-003": 1})
-    data = DatasetIdentity(sources=(), waterfall=(step,), splits={"train": split, "test": split}, ledger=NO_DIGEST)
-    licence = LicenceVerdict(licence="Apache-2.0", verdict="allowed", reason="")
-    model = ModelIdentity(
-        name="tiny",
-        weights=BASE_DIGEST,
-        shape=SHAPE,
-        licence=licence,
-        chat_template=blobs.put(CHAT_TEMPLATE.encode()),
-        tool_template="own",
-        end_token=END_TOKEN,
-    )
-    plan = PlanIdentity.model_construct(precision="fp32")
+    splits = {"train": split, "test": split}
+    identity = {"weights": BASE_DIGEST, "chat_template": blobs.put(CHAT_TEMPLATE.encode())}
     files = {path.name: blobs.put_file(path) for path in sorted((ctx.folder / "trained").iterdir())}
-    run = RunIdentity(
-        weights=NO_DIGEST,
-        files=files,
-        method={"type": "lora"},
-        base=BASE_DIGEST,
-        probe_scores=NO_DIGEST,
-        num_steps=2,
-        best_step=2,
-        train_loss=1.0,
-    )
     curve = blobs.put_lines([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "validation_loss": 1.5}])
+    made = make_examples()
     return {
-        "data": DatasetVersion(identity=data, witness=DatasetWitness()),
-        "model": ModelChoice(identity=model, witness=ModelWitness(path=str(base))),
-        "plan": Plan.model_construct(identity=plan, witness=PlanWitness()),
-        "train": Run(identity=run, witness=RunWitness(metrics=curve)),
+        "data": change(made["dataset_version"], identity={"splits": splits, "waterfall": (step,)}),
+        "model": change(made["model_choice"], identity=identity, witness={"path": str(base)}),
+        "plan": change(made["plan"], identity={"precision": "fp32"}),
+        "train": change(made["run"], identity={"files": files, "base": BASE_DIGEST}, witness={"metrics": curve}),
     }
 
 

@@ -16,8 +16,7 @@ import pytest
 from luthier.foundation.core.errors import DataError, Interrupted, RecipeError, TrainError
 from luthier.foundation.core.hashing import sha256_json
 from luthier.foundation.registry import load_runtime
-from luthier.foundation.schema.dataset import DatasetIdentity, DatasetVersion, DatasetWitness, RowSet
-from luthier.foundation.schema.model import LicenceVerdict, ModelChoice, ModelIdentity, ModelShape, ModelWitness
+from luthier.foundation.schema.dataset import RowSet
 from luthier.foundation.schema.plan import Plan, PlanWitness
 from luthier.foundation.schema.rows import Message, Row
 from luthier.foundation.schema.run import Run
@@ -29,24 +28,11 @@ from luthier.instruments.text.fit import fit_pairs, fit_rows
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.train import loop, stage
 from luthier.stages.train.metrics import read_metrics
-from tests.fixtures.tiny_models import CHAT_TEMPLATE, END_TOKEN, build_tiny
+from tests.fixtures.example_records import change, make_dataset_example, make_model_example
+from tests.fixtures.tiny_models import CHAT_TEMPLATE, build_tiny
 from tests.fixtures.tiny_task import make_task_rows
-from tests.fixtures.train_jobs import NO_DIGEST, FolderContext, make_plan
+from tests.fixtures.train_jobs import FolderContext, make_plan
 
-SHAPE = ModelShape(
-    architecture="llama",
-    num_parameters=1,
-    vocabulary=320,
-    width=48,
-    num_layers=3,
-    num_heads=4,
-    num_key_value_heads=2,
-    head_width=12,
-    feed_forward=80,
-    max_positions=512,
-    is_tied=True,
-)
-LICENCE = LicenceVerdict(licence="Apache-2.0", verdict="allowed", reason="test")
 Inputs = dict[str, Any]
 
 
@@ -67,21 +53,9 @@ def make_inputs(
         for name, part in (("train", rows), ("validation", validation))
         if part
     }
-    data = DatasetVersion(
-        identity=DatasetIdentity(sources=(), waterfall=(), splits=splits, ledger=NO_DIGEST), witness=DatasetWitness()
-    )
-    model = ModelChoice(
-        identity=ModelIdentity(
-            name="tiny",
-            weights="a" * 64,
-            shape=SHAPE,
-            licence=LICENCE,
-            chat_template=ctx.blobs.put(CHAT_TEMPLATE.encode()),
-            tool_template="own",
-            end_token=END_TOKEN,
-        ),
-        witness=ModelWitness(path=str(base)),
-    )
+    data = change(make_dataset_example(), identity={"splits": splits})
+    template = ctx.blobs.put(CHAT_TEMPLATE.encode())
+    model = change(make_model_example(), identity={"chat_template": template}, witness={"path": str(base)})
     plan = make_plan(
         encoded,
         **{
