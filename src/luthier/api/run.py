@@ -34,7 +34,8 @@ def run(
         progress: Told what a person should see.
 
     Returns:
-        One result a stage with its record; ``verdict`` where evaluate was reached.
+        One result a stage with its record; ``verdict`` where evaluate was reached; ``denied`` where a gate that did
+        not pass, or ``waiting`` where missing approvals, ended it before deploy.
 
     Raises:
         RecipeError: Every mistake at once, before anything heavy is loaded; E-LIF-009 for a training to resume

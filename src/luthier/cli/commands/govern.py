@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 DENIED: Final = 3
 LONGEST_FACTS: Final = 160
 SHOWN_ENTRIES: Final = 50
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @command()
@@ -135,5 +138,7 @@ def _label(node: dict[str, Any]) -> str:
 
 
 def _shorten(facts: object) -> str:
-    text = facts if isinstance(facts, str) else ", ".join(f"{key} {value}" for key, value in dict(facts).items())  # type: ignore[call-overload]
+    """Write facts in one line, digests by their first digits; ``--json`` has them whole."""
+    text = facts if isinstance(facts, str) else json.dumps(facts, ensure_ascii=False)
+    text = DIGEST.sub(lambda found: found[0][:12], text).replace('"', "")
     return text if len(text) <= LONGEST_FACTS else text[: LONGEST_FACTS - 1] + "…"

@@ -87,10 +87,12 @@ def _introduce(facts: CardFacts) -> str:
     plan, base = facts.plan.identity, facts.model.identity.name
     method, objective = plan.method.get("type", "?"), plan.objective.get("type", "?")
     exports = f" Released as {', '.join(escape(name) for name in facts.exports)}." if facts.exports else ""
+    is_overridden = facts.report.identity.verdict != "PASS" and any(one.is_override for one in facts.approvals)
+    overridden = ", overridden by name and reason below" if is_overridden else ""
     return (
         f"{escape(base)}, tuned by {escape(method)} with objective {escape(objective)} on {plan.num_examples:,} rows. "
-        f"Verdict: **{facts.report.identity.verdict}**.{exports} Every number on this page is read from the records "
-        "whose digests stand at its end."
+        f"Verdict: **{facts.report.identity.verdict}**{overridden}.{exports} Every number on this page is read from "
+        "the records whose digests stand at its end."
     )
 
 

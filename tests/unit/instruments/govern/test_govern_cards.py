@@ -120,6 +120,9 @@ def test_the_time_of_an_approval_changes_nothing_but_who_gave_it_and_why_stand_o
     assert render_card(facts.model_copy(update={"approvals": (later,)})) == render_card(facts)
     assert "overridden by Ada: seen" in render_card(facts)
     assert "not authenticated" in render_card(make_facts(approvals=()))
+    assert "**INCONCLUSIVE**, overridden by name" in render_card(facts)
+    approved = facts.approvals[0].model_copy(update={"is_override": False})
+    assert "overridden" not in render_card(facts.model_copy(update={"approvals": (approved,)}))
 
 
 def test_a_model_hub_reads_the_front_matter():
