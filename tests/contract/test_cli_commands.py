@@ -40,6 +40,7 @@ CONTRACT = {
         "RELEASE",
         *("--base", "--false-alarm-rate", "--metrics", "--reference", "--seed", "--traffic"),
     ],
+    "monitor status": [],
     "monitor dashboards": ["NAME", "--to"],
     "release list": [],
     "release show": ["RELEASE"],

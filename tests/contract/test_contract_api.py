@@ -43,6 +43,7 @@ FUNCTIONS = {
     "models.pull_model": "name, *, progress=, environment=",
     "models.show_model": "name, *, environment=",
     "monitor.drift": "traffic, *, workspace, watching",
+    "monitor.status": "workspace",
     "monitor.write_dashboards": "model, folder",
     "monitor.write_metrics": "found, path, *, model",
     "recipes.check": "recipe, *, overrides=",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from luthier.stages.monitor.watch import SignalVerdict
 
 DEFAULT_RATE = 0.01
+REFERENCE_NAME = "reference.json"
+TELEMETRY_NAME = "telemetry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def _find_log(release: str | None, workspace: Path) -> Path:
     if release is None:
         raise _refuse_references("no traffic and no release whose traffic log could be read")
     store = Workspace.open(workspace)
-    folder = store.folder / "telemetry" / find_release(store, release).digest
+    folder = store.folder / TELEMETRY_NAME / find_release(store, release).digest
     if not folder.is_dir():
         raise DataError(
             "E-MON-005",
@@ -162,13 +164,13 @@ def _open_release(
     from luthier.stages.monitor.reference import from_bytes
 
     found = find_release(Workspace.open(workspace), release)
-    path = found.folder / "reference.json"
+    path = found.folder / REFERENCE_NAME
     data = path.read_bytes() if path.is_file() else b""
     if sha256_bytes(data) != found.record.identity.files.get(path.name):
         raise DataError(
             "E-MON-007",
             "the release's reference is not as it was made",
-            got="other bytes than the release's digest covers" if data else "no reference.json",
+            got="other bytes than the release's digest covers" if data else f"no {REFERENCE_NAME}",
             origin=str(path),
             allowed="the release as its deploy stage made it",
             fix=f"luthier release verify {release}",
@@ -215,6 +217,44 @@ def _to_json(verdict: SignalVerdict) -> dict[str, Any]:
     found = {key: plain(value) for key, value in asdict(verdict).items()}
     if verdict.size is not None:
         found["size"] = {key: plain(value) for key, value in asdict(verdict.size).items()}
+    return found
+
+
+def status(workspace: Path) -> list[dict[str, Any]]:
+    """Say of the newest release of each name what is watched and how much traffic was logged.
+
+    Args:
+        workspace: The folder that holds ``.luthier``.
+
+    Returns:
+        ``name``, ``release``, ``signals``, ``num_rows`` of the reference, and of the log ``days``, ``last_day`` and
+        ``bytes``.
+
+    Raises:
+        DataError: E-MON-007 for a reference that cannot be read.
+    """
+    from luthier.lifecycle.releases import list_newest
+    from luthier.stages.monitor.reference import from_bytes
+    from luthier.stages.monitor.telemetry_log import iterate_files
+
+    store = Workspace.open(workspace)
+    found = []
+    for release in list_newest(store):
+        path = store.folder / "releases" / release.digest / REFERENCE_NAME
+        reference = from_bytes(path.read_bytes(), origin=str(path)) if path.is_file() else None
+        files = list(iterate_files(store.folder / TELEMETRY_NAME / release.digest))
+        days = sorted({day for (day, _), _ in files})
+        found.append(
+            {
+                "name": release.identity.name,
+                "release": release.digest,
+                "signals": [signal.name for signal in reference.signals] if reference else [],
+                "num_rows": reference.num_rows if reference else 0,
+                "days": len(days),
+                "last_day": max(days, default=None),
+                "bytes": sum(file.stat().st_size for _, file in files),
+            }
+        )
     return found
 
 

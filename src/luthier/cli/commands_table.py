@@ -86,6 +86,10 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
             "monitor:drift",
             "Say whether traffic has moved away from a release's reference, since when and how far.",
         ),
+        "status": CommandRow(
+            "monitor:status",
+            "List the newest release of each name with what is watched and the traffic that was logged.",
+        ),
         "dashboards": CommandRow(
             "monitor:dashboards", "Write a Grafana dashboard and Prometheus alert rules for a served release."
         ),

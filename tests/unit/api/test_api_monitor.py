@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from luthier.foundation.core.errors import DataError, EnvironmentLacks, RecipeEr
 from luthier.foundation.core.hashing import sha256_bytes
 from luthier.foundation.core.model_files import compute_weights_digest
 from luthier.foundation.schema.release import Certificate, Release, ReleaseIdentity, ReleaseWitness
+from luthier.foundation.store.workspace import Workspace
 from luthier.instruments.text.static_embeddings import open_embeddings
 from luthier.stages.monitor.reference import build_reference, to_bytes
 from luthier.stages.monitor.signals import observe
@@ -238,6 +240,33 @@ def test_another_base_a_changed_reference_and_no_log_are_refused(base: Path, bef
         problem = changed.value.problems[0]
         assert (problem.code, problem.origin) == ("E-MON-007", str(path))
         assert problem.fix == f"luthier release verify {release}"
+
+
+def test_status_says_what_is_watched_and_how_much_traffic_there_is(base: Path, before: Path, tmp_path: Path) -> None:
+    assert monitor.status(tmp_path) == []
+    made = write_release(tmp_path / "release", base, before)
+    stored = json.loads((made / "release.json").read_text())
+    release = Release.model_validate({part: stored[part] for part in ("identity", "witness")})
+    store = Workspace.open(tmp_path)
+    store.records.put(release, stage="deploy", cache_key="k")
+    shutil.copytree(made, store.folder / "releases" / release.digest)
+    log = store.folder / "telemetry" / release.digest
+    log.mkdir(parents=True)
+    for day in (22, 23):
+        write_traffic(log / f"2026-03-{day}.jsonl", first_day=day - 2, num_days=1)
+
+    (found,) = monitor.status(tmp_path)
+    assert found.pop("bytes") == sum(file.stat().st_size for file in log.iterdir())
+    assert found == {
+        "name": "desk",
+        "release": release.digest,
+        "signals": ["text_length", "topics", "tokens_per_character", "confidence"],
+        "num_rows": 400,
+        "days": 2,
+        "last_day": "2026-03-23",
+    }
+    shown = CliRunner().invoke(luthier, ["monitor", "status", "--workspace", str(tmp_path)], catch_exceptions=False)
+    assert "2026-03-23" in shown.stdout
 
 
 def test_the_traffic_log_of_a_release_is_found_in_the_workspace(base: Path, before: Path, tmp_path: Path) -> None:

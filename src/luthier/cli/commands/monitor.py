@@ -98,6 +98,29 @@ def _to_line(example: dict[str, Any]) -> str:
 
 
 @command()
+def status(face: Face) -> None:
+    """List the newest release of each name with what is watched and the traffic that was logged."""
+    from luthier.api import monitor as api
+
+    found = api.status(face.workspace)
+    rows = [
+        (
+            one["name"],
+            one["release"][:12],
+            ", ".join(one["signals"]) or "nothing",
+            one["num_rows"],
+            one["days"],
+            one["last_day"],
+            f"{one['bytes']:,}",
+        )
+        for one in found
+    ]
+    columns = ("name", "release", "watched", "reference rows", "days of traffic", "last day", "bytes")
+    table = draw_table(rows, columns=columns, right=(*columns[3:5], columns[6]))
+    face.show({"releases": found}, table if found else f"no releases in {face.workspace} yet")
+
+
+@command()
 @click.argument("model", metavar="NAME")
 @click.option(
     "--to",
