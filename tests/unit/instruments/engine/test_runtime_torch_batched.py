@@ -143,8 +143,13 @@ def test_the_kernel_and_the_plain_products_attend_alike(num_queries: int) -> Non
     """Grouped heads, a shared beginning, hidden slots; outputs and log-sum-exp against torch's softmax in float64."""
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(3, 6, num_queries, 8, generator=generator, dtype=torch.float64)
-    own = tuple(torch.randn(3, 2, 7, 8, generator=generator, dtype=torch.float64) for _ in range(2))
-    shared = tuple(torch.randn(1, 2, 4, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    own, shared = (
+        (
+            torch.randn(*shape, generator=generator, dtype=torch.float64),
+            torch.randn(*shape, generator=generator, dtype=torch.float64),
+        )
+        for shape in ((3, 2, 7, 8), (1, 2, 4, 8))
+    )
     seen = torch.rand(3, 1, num_queries, 7, generator=generator) > 0.3
     keys, values = (
         torch.cat([s.expand(3, -1, -1, -1), o], dim=2).repeat_interleave(3, dim=1)
@@ -156,7 +161,7 @@ def test_the_kernel_and_the_plain_products_attend_alike(num_queries: int) -> Non
     biases = (None, hide(seen, torch.float64))
     torch.testing.assert_close(attend_cached(query, own, shared, biases, scaling=0.3), expected, rtol=0, atol=1e-12)
     for attend in (_attend, _attend_plainly):
-        output, lse = attend(query, *own, biases[1], 0.3)
+        output, lse = attend(query, own[0], own[1], biases[1], 0.3)
         torch.testing.assert_close(lse, scores[..., 4:].logsumexp(-1), rtol=0, atol=1e-12)
         torch.testing.assert_close(output, scores[..., 4:].softmax(-1) @ values[:, :, 4:], rtol=0, atol=1e-12)
 
