@@ -137,3 +137,25 @@ def test_a_folder_that_is_there_is_not_written_over(desk: ReleasedDesk) -> None:
     (desk.root / "next").mkdir()
     assert refuse(lambda: retune.draft(desk.root, to=desk.root / "next")).code == "E-REC-014"
     assert list((desk.root / "next").iterdir()) == []
+
+
+def test_a_release_of_objective_dpo_learns_from_preferences() -> None:
+    with open_quick_folder() as folder:
+        desk = make_released_desk(folder, objective="dpo")
+        correct(desk, 1)
+        assert refuse(lambda: retune.draft(desk.root)).code == "E-MON-025", "a correction is no pair"
+        said = {
+            "response_id": desk.serve(2),
+            "preferred": "it is two",
+            "rejected": "no idea",
+            "messages": [{"role": "user", "content": "what is two"}],
+        }
+        (piece,) = feedback.add(desk.root, said)["feedback"]
+        feedback.review(desk.root, [piece["id"]], "accepted", by="Ann")
+        drafted = retune.draft(desk.root)
+
+        assert (drafted["kind"], drafted["num_rows"]) == ("preference", 1)
+        source = resolve(Path(drafted["recipe"])).to_mapping()["data"]["sources"][-1]
+        assert (source["path"], source["form"]) == ("preferences.jsonl", "preference")
+        data = run(drafted["recipe"], until="data", workspace=desk.root).stages[0].record
+        assert data.identity.sources[-1].num_rows == 1
