@@ -42,12 +42,12 @@ class ForgettingSuite:
         if config.on is None:
             texts = [(f"passage-{i}", "", ids) for i, ids in enumerate(source.sample(config.passages, length)) if ids]
         else:
-            rows = [row for row in source.rows(config.on) if _text_of(row)]
-            drawn = draw([row.id for row in rows], config.passages, seed=source.seed, name=str(config.name))
+            names = [row.id for row in source.rows(config.on) if _text_of(row)]
+            drawn = draw(names, config.passages, seed=source.seed, name=str(config.name))
             texts = [
                 (row.id, row.group, tokenizer.encode(_text_of(row)).ids.tolist()[:length])
-                for row in rows
-                if row.id in drawn
+                for row in source.rows(config.on)
+                if row.id in drawn and _text_of(row)
             ]
         prompts = [
             Prompt(
