@@ -115,7 +115,7 @@ def draft_run(
         shape,
         trainable=trainable,
         precision=precision,
-        longest=max(apart),
+        lengths=apart,
         preferred=_prefer_pack(chosen, apart, steps[:SAMPLE_STEPS]),
         room=machine.room,
     )

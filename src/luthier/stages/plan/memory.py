@@ -6,6 +6,7 @@ Every part is arithmetic over the base's shape; the constants were fitted to mea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from luthier.foundation.core.errors import PlanError
@@ -15,6 +16,8 @@ IMPORT_BYTES: Final = 330 * 2**20  # what importing torch, transformers and peft
 FLOAT_BYTES: Final = {"fp32": 4, "bf16": 2}
 OPTIMIZER_BYTES: Final = 4 + 8  # a gradient and Adam's two moments, float32, for each trained parameter
 LOSS_CHUNK_BYTES: Final = 3 * 32 * 2**20  # logits of one chunk with their softmax and gradient
+KEPT_KEYS: Final = 768  # rows up to here keep their attention weights: `engine/block_attention.py`, KEEP_KEYS
+BLOCK_QUERIES: Final = 128  # and each block of queries keeps those of all keys up to its last
 SAVED_FACTOR: Final = 0.8  # measured over counted: fused norms, activations and adapters keep less than plain ones
 
 
@@ -25,7 +28,7 @@ def estimate_memory(
     precision: str,
     pack_tokens: int,
     recomputes: bool,
-    resident_bytes: int = 0,
+    kept_keys: float = 0.0,
 ) -> dict[str, int]:
     """Estimate the peak by parts.
 
@@ -35,7 +38,7 @@ def estimate_memory(
         precision: What products are computed in; weights are held in float32 all the same.
         pack_tokens: Tokens computed at once.
         recomputes: Whether blocks are computed again in the backward pass.
-        resident_bytes: What the process that will train holds already; training goes on in the one that plans.
+        kept_keys: Attention weights that a token keeps in each head; see :func:`count_kept_keys`.
 
     Returns:
         Bytes by part: process, weights, adapter, optimizer, activations, loss.
@@ -44,11 +47,11 @@ def estimate_memory(
     weights = 4 * shape.num_parameters
     copies = 0 if precision == "fp32" or is_full else 2 * shape.num_parameters
     blocks = 1 if recomputes else shape.num_layers
-    activations = pack_tokens * blocks * count_saved_bytes(shape, precision=precision)
+    activations = pack_tokens * blocks * count_saved_bytes(shape, precision=precision, kept_keys=kept_keys)
     activations += pack_tokens * shape.width * 4 * (shape.num_layers + 4) * recomputes
     head = shape.vocabulary * shape.width * 4 if is_full else 0
     return {
-        "process": IMPORT_BYTES + resident_bytes,
+        "process": IMPORT_BYTES,
         "weights": weights + copies,
         "adapter": 0 if is_full else 4 * trainable,
         "optimizer": OPTIMIZER_BYTES * trainable,
@@ -57,16 +60,27 @@ def estimate_memory(
     }
 
 
-def count_saved_bytes(shape: ModelShape, *, precision: str) -> int:
+def count_kept_keys(lengths: Sequence[int]) -> float:
+    """Return how many attention weights a token keeps in each head, over all tokens of some rows.
+
+    Args:
+        lengths: Tokens of each row.
+    """
+    kept = sum(length * (length + BLOCK_QUERIES) / 2 for length in lengths if length <= KEPT_KEYS)
+    return kept / max(sum(lengths), 1)
+
+
+def count_saved_bytes(shape: ModelShape, *, precision: str, kept_keys: float = 0.0) -> int:
     """Count what autograd keeps of one token in one block, in bytes.
 
     Two norms keep their inputs in float32; queries, keys, values, the attention's output, the gate and up products,
-    their activation and the down projection's input are kept in the products' precision.
+    their activation and the down projection's input are kept in the products' precision, and so are attention weights.
     """
     small = FLOAT_BYTES[precision]
     heads = shape.head_width * (2 * shape.num_heads + 2 * shape.num_key_value_heads)
     experts = max(shape.experts_per_token, 1)
-    return 4 * 4 * shape.width + small * (3 * shape.width + 2 * heads + 4 * experts * shape.feed_forward)
+    weights = int(kept_keys * shape.num_heads)
+    return 4 * 4 * shape.width + small * (3 * shape.width + 2 * heads + weights + 4 * experts * shape.feed_forward)
 
 
 def explain_over_budget(

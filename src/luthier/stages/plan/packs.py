@@ -12,7 +12,7 @@ from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.plan import Reason
 from luthier.instruments.text.prefixes import count_distinct_tokens
-from luthier.stages.plan.memory import estimate_memory, explain_over_budget
+from luthier.stages.plan.memory import count_kept_keys, estimate_memory, explain_over_budget
 
 USUAL_PACK: Final = 1024  # beyond this a pack wins no speed on a processor, and its memory grows on
 LARGEST_PACK: Final = 4096  # where rows share their beginnings, a pack that holds the whole step computes them once
@@ -62,7 +62,7 @@ def prefer_pack_tokens(steps: Sequence[Sequence[NDArray[np.int32]]], *, num_apar
 
 
 def choose_pack(
-    shape: ModelShape, *, trainable: int, precision: str, longest: int, preferred: int, room: Room
+    shape: ModelShape, *, trainable: int, precision: str, lengths: Sequence[int], preferred: int, room: Room
 ) -> PackChoice:
     """Choose pack size and recomputation.
 
@@ -73,23 +73,25 @@ def choose_pack(
         shape: The base's dimensions.
         trainable: Parameters that get gradients.
         precision: What products are computed in.
-        longest: Tokens of the longest row, which must fit whole.
+        lengths: Tokens of each example, of which the longest must fit whole.
         preferred: Tokens of a pack where memory does not matter; see :func:`prefer_pack_tokens`.
         room: What may be used, and what is taken already.
 
     Raises:
         PlanError: E-PLN-001 when nothing fits.
     """
+    longest, kept_keys = max(lengths), count_kept_keys(lengths)
 
-    def parts(pack_tokens: int, *, recomputes: bool) -> dict[str, int]:
-        return estimate_memory(
+    def parts(pack_tokens: int, *, recomputes: bool, trained: int = trainable) -> dict[str, int]:
+        found = estimate_memory(
             shape,
-            trainable=trainable,
+            trainable=trained,
             precision=precision,
             pack_tokens=pack_tokens,
             recomputes=recomputes,
-            resident_bytes=room.resident_bytes,
+            kept_keys=kept_keys,
         )
+        return found | {"process": found["process"] + room.resident_bytes}
 
     largest = max(longest, preferred)
     sizes = [largest]
@@ -106,15 +108,7 @@ def choose_pack(
                 return PackChoice(pack_tokens=size, recomputes=recomputes, parts=found, reason=reason)
     changes = {f"train.max_length={size}": parts(size, recomputes=True) for size in _halve(longest)}
     if trainable >= shape.num_parameters:
-        adapter = estimate_memory(
-            shape,
-            trainable=trainable // 100,
-            precision=precision,
-            pack_tokens=longest,
-            recomputes=True,
-            resident_bytes=room.resident_bytes,
-        )
-        changes["train.method=lora"] = adapter
+        changes["train.method=lora"] = parts(longest, recomputes=True, trained=trainable // 100)
     raise explain_over_budget(
         parts(longest, recomputes=True), limit=(room.limit_bytes, room.origin), alternatives=changes
     )

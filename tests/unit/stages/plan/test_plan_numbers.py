@@ -9,10 +9,11 @@ from luthier.foundation.core.errors import PlanError
 from luthier.foundation.registry import load_config
 from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.sections import PlanSection
+from luthier.instruments.engine import block_attention
 from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
-from luthier.stages.plan.memory import estimate_memory
+from luthier.stages.plan.memory import BLOCK_QUERIES, KEPT_KEYS, count_kept_keys, count_saved_bytes, estimate_memory
 from luthier.stages.plan.packs import Room, choose_pack, prefer_pack_tokens
 from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
 
@@ -114,12 +115,21 @@ def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:
     assert total(pack_tokens=4096, recomputes=True) < total(pack_tokens=4096)
 
 
+def test_attention_weights_count_for_rows_that_keep_them() -> None:
+    """By hand: 256 tokens keep (256 + 128) / 2 weights each in a head; a row of 2,000 keeps none."""
+    assert count_kept_keys([256]) == 192
+    assert count_kept_keys([2000]) == 0
+    assert count_kept_keys([256, 256, 512]) == (2 * 256 * 192 + 512 * 320) / 1024
+    assert (KEPT_KEYS, BLOCK_QUERIES) == (block_attention.KEEP_KEYS, block_attention.BLOCK_QUERIES)
+    more = count_saved_bytes(SHAPE, precision="bf16", kept_keys=192) - count_saved_bytes(SHAPE, precision="bf16")
+    assert more == 2 * 192 * SHAPE.num_heads
+
+
 def test_what_the_process_holds_already_counts() -> None:
     def total(resident: int) -> int:
-        parts = estimate_memory(
-            SHAPE, trainable=10, precision="fp32", pack_tokens=256, recomputes=False, resident_bytes=resident
-        )
-        return sum(parts.values())
+        room = Room(limit_bytes=2**40, origin="test", resident_bytes=resident)
+        chosen = choose_pack(SHAPE, trainable=10, precision="fp32", lengths=[256], preferred=256, room=room)
+        return sum(chosen.parts.values())
 
     assert total(7_000_000) - total(0) == 7_000_000
 
@@ -130,7 +140,7 @@ def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
             SHAPE,
             trainable=1000,
             precision="fp32",
-            longest=128,
+            lengths=[128],
             preferred=2048,
             room=Room(limit_bytes=limit, origin="test"),
         )
@@ -138,7 +148,14 @@ def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
         return chosen.pack_tokens, chosen.recomputes
 
     def need(pack_tokens: int, *, recomputes: bool) -> int:
-        parts = estimate_memory(SHAPE, trainable=1000, precision="fp32", pack_tokens=pack_tokens, recomputes=recomputes)
+        parts = estimate_memory(
+            SHAPE,
+            trainable=1000,
+            precision="fp32",
+            pack_tokens=pack_tokens,
+            recomputes=recomputes,
+            kept_keys=count_kept_keys([128]),
+        )
         return sum(parts.values())
 
     assert pack(2 * need(2048, recomputes=False)) == (2048, False)
@@ -159,13 +176,14 @@ def test_steps_that_share_their_beginnings_are_packed_whole() -> None:
 
 
 def test_over_budget_names_the_cheapest_change_that_fits() -> None:
-    needed = sum(estimate_memory(SHAPE, trainable=10, precision="fp32", pack_tokens=256, recomputes=True).values())
+    options = {"trainable": 10, "precision": "fp32", "pack_tokens": 256, "recomputes": True}
+    needed = sum(estimate_memory(SHAPE, **options, kept_keys=count_kept_keys([512])).values())
     with pytest.raises(PlanError) as caught:
         choose_pack(
             SHAPE,
             trainable=10,
             precision="fp32",
-            longest=512,
+            lengths=[512],
             preferred=512,
             room=Room(limit_bytes=needed, origin="plan.memory_limit"),
         )
@@ -176,5 +194,5 @@ def test_over_budget_names_the_cheapest_change_that_fits() -> None:
     assert "GiB" in problem.needs
     with pytest.raises(PlanError, match="a smaller base"):
         choose_pack(
-            SHAPE, trainable=10, precision="fp32", longest=512, preferred=512, room=Room(limit_bytes=1, origin="test")
+            SHAPE, trainable=10, precision="fp32", lengths=[512], preferred=512, room=Room(limit_bytes=1, origin="test")
         )
