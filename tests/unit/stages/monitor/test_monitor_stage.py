@@ -62,7 +62,7 @@ def make_inputs(ctx: StageFolder, base: Path, *, num_questions: int = 80) -> dic
         question = Message(role="user", content=" ".join(words))
         reply = Message(role="assistant", content="ok " * int(random.integers(1, 6)))
         rows.append(Row(id=f"row-{number}", messages=(question, reply), origin=Origin(file="t.jsonl", line=number + 1)))
-        for system in ("base", "tuned"):
+        for system in ("tuned", "base"):
             line = {"suite": "task", "id": f"row-{number}#0", "system": system, "scores": {}}
             answers.append({**line, "answer": reply.text if system == "tuned" else "x" * 99, "finish": "stop"})
     answers.append(
