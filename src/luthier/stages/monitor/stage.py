@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from luthier.foundation.core.errors import DataError, ModelError, StoreError
+from luthier.foundation.core.errors import DataError, ModelError, RecipeError, StoreError
 from luthier.foundation.core.files import write_atomic
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
@@ -44,8 +44,18 @@ def run(section: MonitorSection, inputs: Mapping[str, AnyRecord], ctx: Context) 
 
     Raises:
         DataError: E-MON-007 where the release's reference cannot be read.
+        RecipeError: E-REC-008 for ``mode: reference`` in a recipe.
     """
     began = ctx.clock.monotonic()
+    if section.mode == "reference" and "deploy" in inputs:
+        raise RecipeError(
+            "E-REC-008",
+            "monitor.mode reference is what the deploy stage asks for; at a recipe's end there is only watch",
+            got="reference",
+            allowed="watch",
+            fix="--set monitor.mode=watch",
+            field="monitor.mode",
+        )
     if section.mode == "reference":
         reference = make_reference(inputs, ctx)
         dashboards: dict[str, str] = {}

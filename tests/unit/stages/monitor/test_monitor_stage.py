@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from luthier.foundation.core.clock import SystemClock
-from luthier.foundation.core.errors import DataError
+from luthier.foundation.core.errors import DataError, RecipeError
 from luthier.foundation.core.files import REAL, FileSystem
 from luthier.foundation.core.progress import SilentProgress
 from luthier.foundation.schema.dataset import RowSet
@@ -209,6 +209,13 @@ def test_a_release_without_a_reference_and_a_damaged_one_are_refused(base: Path,
     assert (problem.code, problem.origin) == ("E-MON-007", "desk")
     assert problem.fix
     assert to_bytes(from_bytes(json.dumps(whole).encode(), origin="")) == ctx.blobs.get(made.identity.reference)
+
+
+def test_the_mode_that_is_deploys_own_is_refused_in_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        run(MonitorSection(mode="reference"), {"deploy": make_release({}, tmp_path)}, StageFolder(tmp_path))
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.field, problem.fix) == ("E-REC-008", "monitor.mode", "--set monitor.mode=watch")
 
 
 def test_dashboards_and_rules_ask_only_for_metrics_that_are_written() -> None:
