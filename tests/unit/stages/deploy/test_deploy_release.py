@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from luthier.foundation.core.errors import DeployError, PolicyDenied, RecipeError
+from luthier.foundation.core.errors import DeployError, PolicyDenied, RecipeError, StoreError
 from luthier.foundation.core.hashing import sha256_file, sha256_json
 from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.sections import DeploySection
 from luthier.stages.deploy import stage
 from luthier.stages.deploy.verify import find_faults, verify
+from tests.fixtures.faulty_disk import FaultyFileSystem
 from tests.fixtures.release_parts import make_release_parts
 from tests.fixtures.sealed_release import Sealed, make_context, seal_release, store_inputs
 from tests.fixtures.tiny_models import build_tiny
@@ -238,8 +241,55 @@ def test_a_broken_certificate_leaves_its_evidence_and_no_release(tmp_path: Path)
     assert not (tmp_path / "ws" / ".luthier" / "releases").exists()
 
 
-def test_fewer_probes_than_asked_is_said(sealed: Sealed) -> None:
-    certificate = sealed.release.identity.certificate
+def test_a_disk_that_fills_up_leaves_no_half_release_and_the_next_run_makes_it_whole(tmp_path: Path) -> None:
+    parts = make_release_parts(tmp_path / "parts")
+    counting = FaultyFileSystem()
+    whole = seal_release(tmp_path / "whole", exports=("adapter",), parts=parts, fs=counting)
+    root = tmp_path / "full"
+    for fail_at in (1, counting.calls // 2, counting.calls - 1):
+        with pytest.raises(StoreError) as caught:
+            seal_release(root, exports=("adapter",), parts=parts, fs=FaultyFileSystem(fail_at))
+        assert caught.value.code == "E-ENV-003"
+        releases = root / ".luthier" / "releases"
+        assert not releases.exists() or not [path for path in releases.iterdir() if len(path.name) == 64]
 
-    assert (certificate.num_probes, certificate.num_asked) == (6, 6)
-    assert all(step.num_probes == 6 for step in certificate.steps)
+    assert seal_release(root, exports=("adapter",), parts=parts).release.digest == whole.release.digest
+
+
+def test_a_full_disk_that_the_tensor_writer_reports_in_its_own_way_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = make_release_parts(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", fail)
+    with pytest.raises(OSError, match="No space left") as caught:
+        parts.export("merged")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_key_signs_the_release_and_another_key_does_not_pass_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    pem = serialization.Encoding.PEM
+    public = {}
+    for name in ("ours", "theirs"):
+        key = ed25519.Ed25519PrivateKey.generate()
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (tmp_path / f"{name}.pem").write_bytes(private)
+        public[name] = tmp_path / f"{name}.pub"
+        shown = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+        public[name].write_bytes(shown)
+    monkeypatch.setenv("LUTHIER_SIGNING_KEY", str(tmp_path / "ours.pem"))
+
+    made = seal_release(tmp_path / "ws", exports=("adapter",))
+
+    assert made.release.witness.signature.startswith("ed25519 by the key")
+    assert "as given" in verify(made.folder, made.release.digest, public_key=public["ours"])
+    with pytest.raises(PolicyDenied) as caught:
+        verify(made.folder, made.release.digest, public_key=public["theirs"])
+    assert caught.value.code == "E-GOV-006"

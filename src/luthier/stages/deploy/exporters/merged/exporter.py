@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from safetensors import SafetensorError
 
 from luthier.foundation.core.errors import DeployError
 from luthier.instruments.engine.load import LoadedModel, load_model
@@ -11,7 +16,8 @@ from luthier.stages.deploy.comparison import FP32_CONTRACT, Contract
 from luthier.stages.deploy.exporter import Trained, load_tuned, merge, write_tokenizer
 from luthier.stages.deploy.exporters.merged.config import Config
 
-GENERATION_NAME = "generation_config.json"
+GENERATION_NAME: Final = "generation_config.json"
+FULL_DISK: Final = re.compile(rf"(os error|code:) {errno.ENOSPC}\b")
 
 
 class MergedExporter:
@@ -30,7 +36,12 @@ class MergedExporter:
         """
         loaded = load_tuned(trained, trained.folder)
         merge(loaded, trained.method)
-        loaded.model.save_pretrained(folder, safe_serialization=True)
+        try:
+            loaded.model.save_pretrained(folder, safe_serialization=True)
+        except SafetensorError as error:  # its writer reports a full disk as an error of its own kind
+            if FULL_DISK.search(str(error)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+            raise
         (folder / GENERATION_NAME).unlink(missing_ok=True)  # the base's own is copied, where there is one
         write_tokenizer(trained, folder)
 
