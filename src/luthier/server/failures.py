@@ -62,7 +62,7 @@ def describe_error(error: LuthierError) -> dict[str, object]:
         "error": {
             "message": "; ".join(name + shorten(text, 600) for name, text in parts if text),
             "type": TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-            "param": problem.field or None,
+            "param": shorten(problem.field) or None,
             "code": error.code,
         }
     }

@@ -72,6 +72,7 @@ def error_of(answer: httpx2.Response) -> dict[str, Any]:
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"].isprintable()
+    assert (error["param"] or "").isprintable()
     return error
 
 
@@ -201,6 +202,13 @@ def test_an_odd_model_name_is_a_plain_404_that_moves_no_cursor(name: str) -> Non
 
     assert (answer.status_code, error_of(answer)["param"]) == (404, "model")
     assert not set(answer.text) & {"\x1b", "\r", "\n", "\u202e"}
+
+
+def test_a_name_inside_a_schema_moves_no_cursor_either() -> None:
+    function = {"name": "f", "parameters": {"properties": {"\x1b[2J": {"type": "thing"}}}}
+
+    error = error_of(Desk().chat(tools=[{"type": "function", "function": function}]))
+    assert (error["code"], error["param"]) == ("E-SRV-027", "tools[0].function.parameters.properties.\\x1b[2J.type")
 
 
 def test_a_model_is_shown_by_name_and_a_path_through_folders_is_none() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,6 +82,45 @@ def test_threads_that_wait_in_vain_end(monkeypatch: pytest.MonkeyPatch) -> None:
     is_done = threading.Event()
     crew.run(is_done.set)
     assert is_done.wait(30)
+
+
+def run_and_wait(crew: Crew) -> None:
+    """Have a job done, and wait until its thread is idle again."""
+    crew.run(lambda: None)
+    while not crew._num_idle:
+        threading.Event().wait(0.001)
+
+
+def test_a_job_never_waits_behind_another_that_waits_for_it() -> None:
+    crew = Crew()
+    run_and_wait(crew)
+    is_second_running, is_first_done = threading.Event(), threading.Event()
+
+    def first() -> None:
+        if is_second_running.wait(30):
+            is_first_done.set()
+
+    crew.run(first)
+    crew.run(is_second_running.set)
+    assert is_first_done.wait(30)
+
+
+def test_a_thread_that_is_counted_on_does_not_leave_before_the_job_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two steps of `run`: one idle thread is reserved, its job is not there yet, its time is up."""
+    done: list[str] = []
+    moments: Iterator[object] = iter([queue.Empty(), lambda: done.append("job"), queue.Empty()])
+
+    def get(*, timeout: float) -> object:
+        moment = next(moments)
+        if isinstance(moment, Exception):
+            raise moment
+        return moment
+
+    crew = Crew()
+    monkeypatch.setattr(crew, "_jobs", SimpleNamespace(get=get))
+    crew._work()  # reserved: stays; does the job; idle: leaves
+
+    assert (done, crew._num_idle) == (["job"], 0)
 
 
 def test_a_failure_comes_after_all_pieces() -> None:
