@@ -128,3 +128,17 @@ def test_an_adapter_that_is_no_plain_pair_of_matrices_gets_a_load_of_its_own(tmp
         _theirs(theirs, base, TEXTS[0]),
     )
     runtime.close(drain_seconds=5)
+
+
+def test_bfloat16_is_near_and_another_number(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    found = []
+    for precision in ("fp32", "bf16"):
+        runtime = TorchChatRuntime([source("base", base)], RuntimeOptions(precision=precision))
+        (piece,) = runtime.submit(ask(TEXTS[0], max_tokens=1, top_logprobs=20))
+        runtime.close(drain_seconds=5)
+        found.append({token: value for token, _, value in piece.logprobs[0].top})
+    shared = found[0].keys() & found[1].keys()
+    gaps = [abs(found[0][token] - found[1][token]) for token in shared]
+    assert len(shared) > 15
+    assert 0 < max(gaps) < 0.2  # eight bits of mantissa over three layers

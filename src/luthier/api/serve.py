@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ class Serving:
         precision: What weights are held in.
         max_queue: Most requests that wait.
         max_rows: Most answers computed together on one base.
+        max_cache_tokens: Most tokens that the answers of one base may come to together, prompts included.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"
     max_queue: int = 64
     max_rows: int = 32
+    max_cache_tokens: int = 32_768
 
 
 def open_runtime(refs: Sequence[str], *, workspace: Path, serving: Serving | None = None) -> ChatRuntime:
@@ -51,7 +54,7 @@ def open_runtime(refs: Sequence[str], *, workspace: Path, serving: Serving | Non
     from luthier.instruments.engine.serving.runtime import RuntimeOptions, TorchChatRuntime
 
     wanted = serving or Serving()
-    options = RuntimeOptions(precision=wanted.precision, max_queue=wanted.max_queue, max_rows=wanted.max_rows)
+    options = RuntimeOptions(**dataclasses.asdict(wanted))
     sources = find_sources(refs, workspace=workspace)
     runtime = TorchChatRuntime(sources, options)
     try:

@@ -34,6 +34,14 @@ precision_option = click.option(
     "--max-queue", metavar="N", type=click.IntRange(1), default=64, show_default=True, help="Requests that wait."
 )
 @click.option("--max-rows", metavar="N", type=click.IntRange(1), default=32, show_default=True, help="Answers at once.")
+@click.option(
+    "--max-cache-tokens",
+    metavar="N",
+    type=click.IntRange(1),
+    default=32_768,
+    show_default=True,
+    help="Tokens of all answers at once, prompts included; bounds memory.",
+)
 @precision_option
 @click.option("--keep-content", is_flag=True, help="Keep what was said in telemetry, redacted.")
 @click.option("--until-stdin-closes", is_flag=True, help="End when standard input ends, as a child process should.")
@@ -52,7 +60,7 @@ def serve(face: Face, *, refs: tuple[str, ...], api_key_env: str | None, **given
         announce=lambda url: _announce(face, url, runtime[0]),
         **{name: given[name] for name in ("host", "port", "keep_content", "until_stdin_closes")},
     )
-    serving = api.Serving(**{name: given[name] for name in ("precision", "max_queue", "max_rows")})
+    serving = api.Serving(**{name: given[name] for name in ("precision", "max_queue", "max_rows", "max_cache_tokens")})
     with open_listener(options) as listener:  # the port first: it is cheap, and a model is not
         runtime.append(api.open_runtime(refs, workspace=face.workspace, serving=serving))
         serve_http(runtime[0], options, workspace=face.workspace, listener=listener)

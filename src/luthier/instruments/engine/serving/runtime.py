@@ -37,7 +37,7 @@ class RuntimeOptions:
     precision: Literal["fp32", "bf16"] = "fp32"
     max_queue: int = 64
     max_rows: int = 32
-    max_cache_tokens: int = 65_536
+    max_cache_tokens: int = 32_768
     max_tokens: int = 2048
 
 
