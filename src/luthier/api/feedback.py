@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -155,70 +155,17 @@ def collect(folder: Path, target: Path, *, kind: TeachingKind = "correction") ->
         RecipeError: E-MON-025 where no feedback of the kind was accepted, E-REC-014 for a target that is there.
         StoreError: E-ENV-003 when the disk is full.
     """
+    from luthier.lifecycle.papers import write_recipe_folder
+    from luthier.stages.monitor.feedback_rows import require_rows
     from luthier.stages.monitor.retune import FILE_OF_KIND, add_source, list_reviewers
 
     pieces = Workspace.open(folder).feedback.entries(state="accepted")
-    rows = make_rows(pieces, kind)
+    rows = require_rows(pieces, kind)
     plain = {"luthier": 1, "name": "feedback", "data": {"split": {"validation": 0, "test": 0}}}
     ids = {row["id"] for row in rows}
     recipe = add_source(plain, kind, list_reviewers([piece for piece in pieces if piece.id in ids]))
-    write_rows_and_recipe(target, {FILE_OF_KIND[kind]: rows}, recipe)
+    write_recipe_folder(target, recipe, {FILE_OF_KIND[kind]: rows})
     return {"folder": str(target), "recipe": str(target / "recipe.yaml"), "num_rows": len(rows)}
-
-
-def make_rows(pieces: Sequence[Feedback], kind: TeachingKind, *, known: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return accepted feedback as rows.
-
-    Args:
-        pieces: Feedback in the order in which it came.
-        kind: What the rows shall teach.
-        known: Ids of rows that are there already.
-
-    Raises:
-        RecipeError: E-MON-025 where nothing is left.
-    """
-    from luthier.stages.monitor.feedback_rows import to_rows
-
-    rows = [row for row in to_rows(pieces, kind) if row["id"] not in known]
-    if not rows:
-        raise RecipeError(
-            "E-MON-025",
-            f"no accepted feedback is a {kind} that is not learnt from already",
-            got=f"{len(pieces)} accepted pieces: {', '.join(sorted({piece.kind for piece in pieces})) or 'none'}",
-            allowed=f"one accepted {kind} or more",
-            fix="luthier feedback list --state new",
-        )
-    return rows
-
-
-def write_rows_and_recipe(
-    target: Path, files: Mapping[str, Sequence[Mapping[str, Any]]], recipe: Mapping[str, Any]
-) -> None:
-    """Write files of rows and ``recipe.yaml`` into a new folder, whole or not at all.
-
-    Raises:
-        RecipeError: E-REC-014 for a target that is there.
-        StoreError: E-ENV-003 when the disk is full.
-    """
-    from luthier.foundation.core.files import write_folder_atomic
-    from luthier.foundation.core.hashing import canonical_json
-    from luthier.lifecycle.papers import RECIPE_NAME, dump_recipe
-
-    if target.exists():
-        raise RecipeError(
-            "E-REC-014",
-            "the folder to write is there already",
-            got=str(target),
-            allowed="a folder that is not there yet",
-            fix=f"give another one, or remove it: rm -r {target}",
-        )
-
-    def fill(place: Path) -> None:
-        for name, rows in files.items():
-            (place / name).write_bytes(b"".join(canonical_json(dict(row)) + b"\n" for row in rows))
-        (place / RECIPE_NAME).write_bytes(dump_recipe(recipe))
-
-    write_folder_atomic(target, fill)
 
 
 def _open_log(folder: Path) -> FindResponse:

@@ -75,9 +75,10 @@ def draft(
         RecipeError: E-MON-025 where there is nothing to learn from, E-MON-026 where a source or the recipe is not
             there any more, E-REC-014 for a target that is there.
     """
-    from luthier.api.feedback import make_rows, write_rows_and_recipe
     from luthier.foundation.core.hashing import sha256_json
+    from luthier.lifecycle.papers import write_recipe_folder
     from luthier.stages.model.catalogue import CATALOGUE
+    from luthier.stages.monitor.feedback_rows import require_rows
     from luthier.stages.monitor.retune import FILE_OF_KIND, add_source, find_kind, list_reviewers, pin_paths
 
     workspace = Workspace.open(folder)
@@ -86,7 +87,7 @@ def draft(
     pinned = pin_paths(origin.recipe, origin.data, origin.model, catalogue=CATALOGUE)
     digests = _list_served(workspace, origin.release.identity.name)
     pieces = [piece for piece in workspace.feedback.entries(state="accepted") if piece.release in digests]
-    rows = make_rows(pieces, kind, known=_read_known(pinned))
+    rows = require_rows(pieces, kind, known=_read_known(pinned))
     ids = {row["id"] for row in rows}
     reviewers = list_reviewers([piece for piece in pieces if piece.id in ids])
     grown = add_source(pinned, kind, reviewers)
@@ -94,7 +95,7 @@ def draft(
     target = to if to is not None else workspace.folder / FOLDER / name
     if to is not None or not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_rows_and_recipe(target, {FILE_OF_KIND[kind]: rows}, grown)
+        write_recipe_folder(target, grown, {FILE_OF_KIND[kind]: rows})
     return {
         "release": f"{origin.release.identity.name}@{origin.release.digest[:RUN_DIGITS]}",
         "run": origin.run_id,

@@ -6,14 +6,16 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from luthier.foundation.core.files import FileSystem, write_atomic
+from luthier.foundation.core.errors import RecipeError
+from luthier.foundation.core.files import FileSystem, write_atomic, write_folder_atomic
+from luthier.foundation.core.hashing import canonical_json
 from luthier.foundation.recipe.nodes import parse_scalar
 from luthier.foundation.recipe.resolve import ResolvedRecipe
 
@@ -33,6 +35,37 @@ def write_papers(folder: Path, resolved: ResolvedRecipe, *, fs: FileSystem) -> N
 def dump_recipe(recipe: Mapping[str, Any]) -> bytes:
     """Write a recipe as YAML that comes back as the same values."""
     return yaml.dump(dict(recipe), Dumper=_Writer, sort_keys=False, allow_unicode=True).encode()
+
+
+def write_recipe_folder(
+    target: Path, recipe: Mapping[str, Any], files: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """Write ``recipe.yaml`` and the rows that it names into a new folder, whole or not at all.
+
+    Args:
+        target: A folder that is not there yet.
+        recipe: In recipe syntax.
+        files: Rows by file name, one canonical JSON object a line.
+
+    Raises:
+        RecipeError: E-REC-014 for a target that is there.
+        StoreError: E-ENV-003 when the disk is full.
+    """
+    if target.exists():
+        raise RecipeError(
+            "E-REC-014",
+            "the folder to write is there already",
+            got=str(target),
+            allowed="a folder that is not there yet",
+            fix=f"give another one, or remove it: rm -r {target}",
+        )
+
+    def fill(place: Path) -> None:
+        for name, rows in files.items():
+            (place / name).write_bytes(b"".join(canonical_json(dict(row)) + b"\n" for row in rows))
+        (place / RECIPE_NAME).write_bytes(dump_recipe(recipe))
+
+    write_folder_atomic(target, fill)
 
 
 def describe_environment(recipe_folder: Path) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
+from luthier.foundation.core.errors import RecipeError
 from luthier.foundation.core.hashing import sha256_json
 from luthier.foundation.schema.feedback import Feedback, TeachingKind
 
@@ -24,6 +25,31 @@ def to_rows(pieces: Iterable[Feedback], kind: TeachingKind) -> list[dict[str, An
     newest = {piece.response_id: piece for piece in pieces if piece.state == "accepted" and piece.kind == kind}
     write = _to_conversation if kind == "correction" else _to_pair
     return [write(piece) for piece in newest.values()]
+
+
+def require_rows(
+    pieces: Sequence[Feedback], kind: TeachingKind, *, known: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Write accepted feedback of one kind as rows, leaving out those that are there already.
+
+    Args:
+        pieces: Feedback in the order in which it came.
+        kind: What the rows shall teach.
+        known: Ids of rows that are there already.
+
+    Raises:
+        RecipeError: E-MON-025 where nothing is left.
+    """
+    rows = [row for row in to_rows(pieces, kind) if row["id"] not in known]
+    if not rows:
+        raise RecipeError(
+            "E-MON-025",
+            f"no accepted feedback is a {kind} that is not learnt from already",
+            got=f"{len(pieces)} accepted pieces: {', '.join(sorted({piece.kind for piece in pieces})) or 'none'}",
+            allowed=f"one accepted {kind} or more",
+            fix="luthier feedback list --state new",
+        )
+    return rows
 
 
 def _to_conversation(piece: Feedback) -> dict[str, Any]:
