@@ -7,7 +7,7 @@ is what the model itself says after the prompt, the end of its turns included. R
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from luthier.foundation.schema.rows import Message, Row
 from luthier.instruments.text.encode import EncodedRow, encode_row
 from luthier.instruments.text.tokens import TextTokenizer
 
-PREFERENCE = "preference"
+PREFERENCE: Final = "preference"
 Side = Literal["chosen", "rejected"]
+SIDES: Final[tuple[Side, Side]] = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,14 @@ def as_conversation(row: Row, side: Side = "chosen") -> Row:
     return row.model_copy(update=changes)
 
 
+def write_out(row: Row) -> tuple[Row, Row]:
+    """Return a preference as two conversations, chosen and rejected, of which only the answers may be trained."""
+    prompt = tuple(message.model_copy(update={"is_trained": False}) for message in row.messages)
+    asked = row.model_copy(update={"messages": prompt})
+    chosen, rejected = (as_conversation(asked, side).model_copy(update={"id": f"{row.id}:{side}"}) for side in SIDES)
+    return chosen, rejected
+
+
 def encode_pair(row: Row, tokenizer: TextTokenizer, *, max_length: int | None = None) -> EncodedPair:
     """Encode one preference row.
 
@@ -88,12 +97,7 @@ def encode_pair(row: Row, tokenizer: TextTokenizer, *, max_length: int | None = 
             allowed="preference rows: prompt, chosen, rejected",
             fix="train.objective: sft",
         )
-    asked = row.model_copy(
-        update={"messages": tuple(message.model_copy(update={"is_trained": False}) for message in row.messages)}
-    )
-    chosen, rejected = (
-        encode_row(as_conversation(asked, side), tokenizer, max_length=max_length) for side in ("chosen", "rejected")
-    )
+    chosen, rejected = (encode_row(written, tokenizer, max_length=max_length) for written in write_out(row))
     if np.array_equal(chosen.token_ids_T, rejected.token_ids_T):
         raise DataError(
             "E-TXT-020",

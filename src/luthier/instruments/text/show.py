@@ -11,6 +11,7 @@ import numpy as np
 from luthier.foundation.core.errors import DataError, Problem
 from luthier.foundation.schema.rows import Row
 from luthier.instruments.text.encode import TrainOn, WeightedText, check_trained, weigh_row
+from luthier.instruments.text.pairs import PREFERENCE, write_out
 from luthier.instruments.text.tokens import TextTokenizer
 
 
@@ -54,7 +55,7 @@ def mask_row(row: Row, tokenizer: TextTokenizer, *, train_on: TrainOn = "assista
 def mask_rows(
     rows: Iterable[Row], tokenizer: TextTokenizer, *, train_on: TrainOn = "assistant"
 ) -> tuple[list[MaskedRow], list[Problem]]:
-    """Cut rows; what is wrong with bad ones is returned beside the good ones.
+    """Cut rows, a preference into two; what is wrong with bad ones is returned beside the good ones.
 
     Raises:
         ModelError: When the template itself is broken.
@@ -63,7 +64,8 @@ def mask_rows(
     problems: list[Problem] = []
     for row in rows:
         try:
-            masked.append(mask_row(row, tokenizer, train_on=train_on))
+            written = write_out(row) if row.kind == PREFERENCE else (row,)
+            masked += [mask_row(one, tokenizer, train_on=train_on) for one in written]
         except DataError as error:
             problems.append(error.problems[0])
     return masked, problems

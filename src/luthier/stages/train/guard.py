@@ -75,7 +75,7 @@ class LossGuard:
                 "E-TRN-002",
                 f"the loss diverged: for {PATIENCE_STEPS} steps it has been worse than before training; {kept}",
                 got=f"smoothed loss {self.smoothed:.3f} at step {step}; first {self.first:.3f}, best {self.best:.3f}",
-                allowed=f"below {self._bound:.3f} nats per trained token",
+                allowed=f"below {self._bound:.3f} nats",
                 fix=f"set train.learning_rate to {learning_rate / 10:.1e}",
                 field="train.learning_rate",
             )

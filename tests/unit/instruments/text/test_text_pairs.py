@@ -12,6 +12,7 @@ from luthier.foundation.schema.rows import Message, Origin, Row
 from luthier.instruments.text.encode import encode_row
 from luthier.instruments.text.fit import FittedRows, fit_pairs
 from luthier.instruments.text.pairs import EncodedPair, as_conversation, encode_pair
+from luthier.instruments.text.show import mask_rows
 from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
 from tests.fixtures.tiny_models import write_tiny_tokenizer
 
@@ -58,6 +59,16 @@ def test_both_sequences_are_what_a_conversation_with_that_answer_would_be(tokeni
         assert sequence.token_ids_T.tolist() == encode_row(written, tokenizer).token_ids_T.tolist()
     start = int(pair.chosen.weights_T.argmax())
     assert pair.chosen.token_ids_T[:start].tolist() == pair.rejected.token_ids_T[:start].tolist()
+
+
+def test_what_is_trained_of_a_preference_can_be_looked_at(tokenizer: TextTokenizer) -> None:
+    """Two masked rows, whose trained pieces are the answers and whose other text is the prompt."""
+    masked, problems = mask_rows([make_preference()], tokenizer)
+    assert problems == []
+    assert [row.id for row in masked] == ["p:chosen", "p:rejected"]
+    trained = ["".join(piece.text for piece in row.pieces if piece.is_trained) for row in masked]
+    assert [text.strip() for text in trained] == ["yes, of course<|im_end|>", "no<|im_end|>"]
+    assert all("good day" in row.pieces[0].text for row in masked)
 
 
 def test_a_pair_counts_the_tokens_of_both_sequences(tokenizer: TextTokenizer) -> None:
