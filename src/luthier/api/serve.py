@@ -68,7 +68,8 @@ def open_runtime(refs: Sequence[str], *, workspace: Path, serving: Serving | Non
 def find_sources(refs: Sequence[str], *, workspace: Path) -> list[ServedSource]:
     """Return the files of every reference and the name that requests ask for it by.
 
-    A release is asked for as it was named, a run by ``run:ID``, a folder by its own name, a base by the catalogue's.
+    A release is asked for by its name, and by NAME@DIGEST where it was named so; a run by ``run:ID``, a folder by its
+    own name, a base by the catalogue's.
 
     Raises:
         LuthierError: As :func:`open_runtime`.
@@ -162,6 +163,8 @@ def _find_source(reference: Reference, store: Workspace) -> ServedSource:
 def _name(reference: Reference) -> str:
     if reference.ref == "base":
         return reference.base
+    if reference.name and not ("@" in reference.ref and reference.ref.startswith("release:")):
+        return reference.name  # by digest or path; two of one name are told apart by release:NAME@DIGEST
     if Path(reference.ref).is_dir():
         return Path(reference.ref).resolve().name
     return reference.ref.removeprefix("release:")

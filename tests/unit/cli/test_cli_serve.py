@@ -13,6 +13,7 @@ from luthier.api import serve as api
 from luthier.cli.failures import run_guarded
 from luthier.cli.main import luthier
 from luthier.foundation.core.model_files import compute_weights_digest
+from luthier.lifecycle.references import Reference
 from luthier.server import process
 from tests.fixtures.served_models import ask, read_ids, write_adapter, write_base
 
@@ -47,6 +48,22 @@ def test_each_reference_has_its_name_and_one_base_is_loaded_once(folders: dict[s
     answers = {read_ids(runtime.submit(ask("hello", name, max_tokens=6))) for name in folders}
     assert len(answers) == 3
     runtime.close(drain_seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("ref", "release", "expected"),
+    [
+        ("release:desk", "desk", "desk"),
+        ("release:desk@0123456789ab", "desk", "desk@0123456789ab"),
+        ("release:0123456789ab", "desk", "desk"),
+        (".", "desk", "desk"),
+        ("base", "", "smollm2-135m-instruct"),
+        ("run:0123456789ab", "", "run:0123456789ab"),
+    ],
+)
+def test_requests_name_a_model_as_a_person_would(ref: str, release: str, expected: str, tmp_path: Path) -> None:
+    base = "smollm2-135m-instruct"
+    assert api._name(Reference(ref=ref, kind="adapter", base=base, base_folder=tmp_path, name=release)) == expected
 
 
 def test_the_command_hands_runtime_and_options_to_the_server_and_says_one_line(
