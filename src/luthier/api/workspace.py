@@ -23,19 +23,25 @@ def status(folder: Path) -> dict[str, Any]:
     Args:
         folder: The folder that holds ``.luthier``.
     """
+    from luthier.lifecycle.approval import list_closed_doors
+
     workspace = Workspace.open(folder)
     if not workspace.folder.is_dir():
         return {"workspace": str(workspace.root), "exists": False, "records": [], "unfinished": [], "running": []}
+    broken = workspace.audit.find_break()
     return {
         "workspace": str(workspace.root),
         "exists": True,
         "records": [entry._asdict() for entry in workspace.records.entries()],
-        "unfinished": [_describe(execution) for execution in workspace.executions.unfinished()],
+        "unfinished": [
+            *(_describe(execution) for execution in workspace.executions.unfinished()),
+            *(list_closed_doors(workspace) if broken is None else []),
+        ],
         "running": [
             {"execution": holder.cache_key[:12], "pid": holder.pid, "since": holder.acquired}
             for holder in workspace.locks.holders()
         ],
-        "audit_break": workspace.audit.find_break(),
+        "audit_break": broken,
     }
 
 

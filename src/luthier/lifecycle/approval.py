@@ -18,6 +18,8 @@ from luthier.foundation.schema.report import GateVerdict, Report
 from luthier.foundation.store.workspace import Workspace
 
 STARTED: Final = "stage.started"
+DENIED: Final = "gate.denied"
+HELD: Final = "gate.waiting"
 AUTHOR_VARIABLE: Final = "LUTHIER_AUTHOR"
 ID_DIGITS: Final = 12
 LONGEST_NAME: Final = 120
@@ -57,12 +59,43 @@ def check_door(
     if len(given) >= needed:
         return None
     so_far = f"{len(given)} of {needed} approvals so far" + (f" ({', '.join(given)})" if given else "")
-    command = f"luthier govern approve {digest[:ID_DIGITS]} --by NAME --reason TEXT"
+    command = _write_command(digest, is_override=False)
     return Waiting(stage=stage, reason="approval", detail=f"{so_far}; {command}")
 
 
+def list_closed_doors(workspace: Workspace) -> list[dict[str, str | None]]:
+    """List the reports at which a run stopped and from which nothing was released since, oldest first.
+
+    Each has the form of an unfinished execution, with the command that opens the door as its detail.
+    """
+    entries = sorted(workspace.audit.entries(action=DENIED) + workspace.audit.entries(action=HELD))
+    newest = {str(entry.facts["record"]): entry for entry in entries}
+    stages = {entry.digest: entry.stage for entry in workspace.records.entries()}
+    doors: list[dict[str, str | None]] = []
+    for digest, entry in newest.items():
+        stage, is_denied = str(entry.facts["stage"]), entry.action == DENIED
+        if stage in {stages.get(step.digest) for step in workspace.records.walk_children(digest)}:
+            continue
+        doors.append(
+            {
+                "execution": digest[:ID_DIGITS],
+                "stage": stage,
+                "state": "denied" if is_denied else "waiting",
+                "started": entry.time,
+                "ended": None,
+                "detail": _write_command(digest, is_override=is_denied),
+            }
+        )
+    return doors
+
+
+def _write_command(digest: str, *, is_override: bool) -> str:
+    override = "--override " if is_override else ""
+    return f"luthier govern approve {digest[:ID_DIGITS]} {override}--by NAME --reason TEXT"
+
+
 def _deny(report: Report, digest: str) -> PolicyDenied:
-    fix = f"luthier govern approve {digest[:ID_DIGITS]} --override --by NAME --reason TEXT"
+    fix = _write_command(digest, is_override=True)
     gates = [(number, gate) for number, gate in enumerate(report.identity.gates) if gate.verdict != "PASS"]
     problems = [
         Problem(

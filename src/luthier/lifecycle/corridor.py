@@ -11,7 +11,7 @@ from luthier.foundation.registry import load_config
 from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.protocols import Waiting
 from luthier.foundation.store.workspace import Workspace
-from luthier.lifecycle.approval import check_door, find_author
+from luthier.lifecycle.approval import DENIED, HELD, check_door, find_author
 from luthier.lifecycle.boundary import interruptible
 from luthier.lifecycle.cache import ConfigLoader
 from luthier.lifecycle.execution import Corridor, Execution
@@ -88,7 +88,7 @@ def _look_at_door(
     closed = check_door(found.record, found.digest, approvals, stage=spec.name, needed=needed)
     if closed is None:
         return {found.digest: approvals}
-    action = "gate.denied" if isinstance(closed, PolicyDenied) else "gate.waiting"
+    action = DENIED if isinstance(closed, PolicyDenied) else HELD
     facts = {"stage": spec.name, "record": found.digest, "verdict": found.record.identity.verdict}
     workspace.audit.append(action, {**facts, "author": corridor.author})
     return closed

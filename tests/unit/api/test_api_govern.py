@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from luthier.api import govern
-from luthier.foundation.core.errors import RecipeError
+from luthier.api.workspace import status
+from luthier.foundation.core.errors import RecipeError, StoreError
 from luthier.foundation.store.workspace import Workspace
 from tests.fixtures.fake_stages import Bench, open_quick_folder
 
@@ -143,3 +144,19 @@ def test_lineage_and_card_come_by_the_same_names(bench: Bench):
     assert [node["kind"] for node in found["nodes"]] == ["run", "plan", "model_choice", "dataset_version"]
     assert govern.card(bench.root, result.report.digest).startswith("---\nlicense: mit\n")
     assert Workspace.open(bench.root).audit.find_break() is None
+
+
+@pytest.mark.parametrize("facts", ["{", "[1]", ""])
+def test_a_log_with_an_entry_that_is_no_object_is_shown_and_verified_and_never_a_traceback(bench: Bench, facts: str):
+    report = bench.run().report.digest
+    change(bench, f"UPDATE audit SET facts = '{facts}' WHERE action = 'stage.started'")
+    assert status(bench.root)["audit_break"] == 1
+    for act in (
+        lambda: govern.approve(bench.root, report, by="Ada", reason="fit"),
+        lambda: govern.lineage(bench.root, report),
+    ):
+        with pytest.raises(StoreError) as caught:
+            act()
+        problem = caught.value.problems[0]
+        assert (problem.code, problem.fix, caught.value.exit_code) == ("E-STO-005", "luthier govern audit verify", 4)
+    assert Workspace.open(bench.root).approvals.entries() == ()

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from luthier.api.workspace import status
 from luthier.foundation.core.errors import LuthierError, PolicyDenied, RecipeError, StageFailed
 from luthier.foundation.schema.approval import Approval
 from luthier.foundation.schema.report import GateVerdict, Report, Verdict
-from luthier.lifecycle.approval import approve, check_door, find_author, find_authors
+from luthier.lifecycle.approval import approve, check_door, find_author, find_authors, list_closed_doors
 from tests.fixtures.example_records import make_examples
 from tests.fixtures.fake_stages import Bench, FakeStage, make_release, make_report, open_quick_folder
 
@@ -284,3 +285,22 @@ def test_the_author_is_who_the_environment_names_else_the_systems_user(monkeypat
 
     monkeypatch.setattr("getpass.getuser", nameless)
     assert find_author().startswith("uid ")
+
+
+def test_a_closed_door_is_listed_with_the_command_that_opens_it_until_something_came_through(bench: Bench):
+    judge(bench, "INCONCLUSIVE", make_gate("INCONCLUSIVE", needed=40))
+    bench.change("govern", approvals=2)
+    report = bench.run().report.digest
+    (door,) = list_closed_doors(bench.workspace)
+    assert (door["execution"], door["stage"], door["state"]) == (report[:12], "deploy", "denied")
+    assert door["detail"] == f"luthier govern approve {report[:12]} --override --by NAME --reason TEXT"
+    say_yes(bench, report, "Ada", is_override=True)
+    bench.run()
+    (door,) = status(bench.root)["unfinished"]
+    assert (door["state"], door["detail"]) == (
+        "waiting",
+        f"luthier govern approve {report[:12]} --by NAME --reason TEXT",
+    )
+    say_yes(bench, report, "Grace")
+    bench.run()
+    assert status(bench.root)["unfinished"] == []

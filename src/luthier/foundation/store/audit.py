@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from luthier.foundation.core.clock import Clock
+from luthier.foundation.core.errors import StoreError
 from luthier.foundation.core.hashing import canonical_json, parse_canonical_json
 from luthier.foundation.store import tables
 from luthier.foundation.store.audit_chain import GENESIS, AuditRow, hash_entry, verify_chain
@@ -51,16 +52,17 @@ class AuditLog:
         return entry
 
     def entries(self, *, action: str | None = None) -> list[AuditEntry]:
-        """List all entries in order, or those of one action."""
+        """List all entries in order, or those of one action.
+
+        Raises:
+            StoreError: E-STO-005 for an entry that nobody could have written; :meth:`rows` gives it as it lies.
+        """
         statement = select(tables.audit).order_by(tables.audit.c.seq)
         if action is not None:
             statement = statement.where(tables.audit.c.action == action)
         with self._database.read() as connection:
             rows = connection.execute(statement).all()
-        return [
-            AuditEntry(row.seq, row.time, row.action, parse_canonical_json(row.facts), row.prev, row.hash)
-            for row in rows
-        ]
+        return [AuditEntry(row.seq, row.time, row.action, _parse(row), row.prev, row.hash) for row in rows]
 
     def rows(self) -> list[AuditRow]:
         """List all entries as they lie, also what nobody could have written."""
@@ -78,3 +80,20 @@ class AuditLog:
         """Return the number of the first entry that does not fit the chain, or None where all do."""
         findings = verify_chain(self.rows()).findings
         return findings[0].seq if findings else None
+
+
+def _parse(row: Row[Any]) -> dict[str, Any]:
+    try:
+        facts = parse_canonical_json(row.facts)
+    except ValueError:
+        facts = None
+    if isinstance(facts, dict):
+        return facts
+    raise StoreError(
+        "E-STO-005",
+        f"entry {row.seq} of the audit log is damaged",
+        got=row.facts,
+        origin="luthier.db",
+        allowed="a JSON object as it was appended",
+        fix="luthier govern audit verify",
+    )
