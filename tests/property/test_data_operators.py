@@ -1,6 +1,8 @@
 """Laws of operators and of the split, for any rows."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from luthier.foundation.core.errors import DataError
 from luthier.foundation.registry import get_rows, load_runtime
 from luthier.foundation.schema.rows import Message, Row
 from luthier.foundation.schema.sections import PluginChoice, Split
-from luthier.stages.data.outcomes import Dropped, Kept
+from luthier.stages.data.outcomes import Dropped, Kept, Outcome
 from luthier.stages.data.pipeline import Step, apply_operators, resolve_operators, run_step
 from luthier.stages.data.split import find_components, split_rows
 from luthier.stages.data.texts import content_key
@@ -142,16 +144,29 @@ def test_the_split_does_not_see_the_order_of_rows(rows: list[Row], seed: int, or
         assert Counter(row.id for row in part) == Counter(row.id for row in there[name])
 
 
-def test_an_operator_that_loses_a_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The law's own test: an operator that swallows what it drops is refused with E-DAT-018."""
+@pytest.mark.parametrize(
+    ("answer", "num_outcomes"),
+    [
+        (lambda outcomes: [one for one in outcomes if not isinstance(one, Dropped)], 0),  # loses what it drops
+        (lambda outcomes: outcomes[::-1], 2),
+        (lambda outcomes: [*outcomes, outcomes[-1]], 3),
+        (lambda outcomes: outcomes[:1], 1),
+    ],
+)
+def test_an_operator_that_does_not_answer_for_each_row_in_order_is_caught(
+    answer: Callable[[list[Outcome]], list[Outcome]], num_outcomes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The law's own test: refused with E-DAT-018 and both counts. Both rows say nothing and are dropped."""
     rows = [Row(id="a", messages=(Message(role="user", content="x"),)), Row(id="b")]
-    original = load_runtime("operators", "empty").apply
+    operator = type(load_runtime("operators", "empty"))
+    original = operator.apply
 
-    def lossy(*arguments: object) -> object:
-        return (outcome for outcome in original(*arguments) if not isinstance(outcome, Dropped))
+    def unfaithful(*arguments: Any) -> Iterator[Outcome]:
+        return iter(answer(list(original(*arguments))))
 
-    monkeypatch.setattr(type(load_runtime("operators", "empty")), "apply", lambda _, *arguments: lossy(*arguments))
+    monkeypatch.setattr(operator, "apply", unfaithful)
     with pytest.raises(DataError) as caught:
         apply_operators(rows, _steps("empty"), {})
     assert caught.value.code == "E-DAT-018"
-    assert "empty" in str(caught.value)
+    assert "the operator empty" in str(caught.value)
+    assert f"{num_outcomes} outcomes for 2 rows" in str(caught.value)
