@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from luthier.stages.monitor.dashboards import RULES_NAME, make_dashboards
 from tests.fixtures.stub_server import run_stub_server
 
 pytestmark = [
@@ -106,3 +107,12 @@ def test_the_names_of_our_metrics_pass_prometheus_own_linter(tmp_path: Path) -> 
             text = answer.read()
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: apt-get install prometheus")
+def test_the_rules_that_stage_7_writes_are_rules_to_prometheus(tmp_path: Path) -> None:
+    path = tmp_path / RULES_NAME
+    path.write_text(make_dashboards('desk "of" ours')[RULES_NAME])
+    done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 rules found" in done.stdout

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import numpy as np
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from luthier.stages.monitor.dashboards import make_dashboards, render_drift_metrics
 from luthier.stages.monitor.telemetry_metrics import RequestMetrics, ServerCounts
 from tests.fixtures.requests_seen import RELEASE, make_facts
 
@@ -106,3 +108,20 @@ def test_two_servers_in_one_process_do_not_share_counts() -> None:
     first.count_request(make_facts())
 
     assert pick(second, "luthier_requests_total") == 0
+
+
+def test_every_series_that_a_dashboard_or_a_rule_asks_for_is_there_with_its_labels() -> None:
+    """Drift has its own text; all else must come from the server, under the labels that queries group by."""
+    metrics = open_metrics()
+    metrics.count_request(make_facts())
+    found = read(metrics)
+    emitted = {name: set() for name, _ in found}
+    for name, labels in found:
+        emitted[name] |= {key for key, _ in labels}
+    pages = "\n".join(make_dashboards("desk").values())
+    drift = render_drift_metrics("desk", [{"signal": "topics", "state": "none", "statistic": 1.0, "threshold": 2.0}])
+
+    asked = set(re.findall(r"luthier_[a-z_]+", pages))
+    assert {name for name in asked if name not in emitted and f"\n{name}{{" not in drift} == set()
+    for labels, name in re.findall(r"sum by \(([a-z_, ]+)\) \(rate\((luthier_[a-z_]+)", pages):
+        assert set(labels.split(", ")) <= emitted[name], name
