@@ -82,7 +82,7 @@ def drift(traffic: Path | None, *, workspace: Path, watching: Watching) -> dict[
         "since": min(starts, default=None),
         "false_alarm_rate": watching.false_alarm_rate,
         "horizon_days": HORIZON_DAYS,
-        "model": _name_model(watching.release, traffic),
+        "model": _name_model(watching.release, traffic, workspace),
         "reference": {
             "source": str(watching.release or watching.reference),
             "num_rows": reference.num_rows,
@@ -100,9 +100,11 @@ def drift(traffic: Path | None, *, workspace: Path, watching: Watching) -> dict[
     }
 
 
-def _name_model(release: str | None, traffic: Path) -> str:
-    """Return what metrics call the model: the release's name, else the file's."""
-    return traffic.stem if release is None else Path(release.removeprefix("release:").partition("@")[0]).name
+def _name_model(release: str | None, traffic: Path, workspace: Path) -> str:
+    """Return what metrics call the model: the release's name, as requests do, else the file's."""
+    from luthier.lifecycle.releases import find_release
+
+    return traffic.stem if release is None else find_release(Workspace.open(workspace), release).record.identity.name
 
 
 def _find_log(release: str | None, workspace: Path) -> Path:

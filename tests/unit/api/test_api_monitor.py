@@ -212,7 +212,7 @@ def test_a_release_is_watched_by_the_reference_that_travels_in_it(base: Path, be
     found = monitor.drift(after, workspace=tmp_path, watching=Watching(release=str(release)))
     from_rows, _ = look(before, after, base)
 
-    assert (found["verdict"], found["model"]) == ("drift", "release")
+    assert (found["verdict"], found["model"]) == ("drift", "desk")
     assert found["signals"] == from_rows["signals"], "the file gives back what the rows gave"
 
 
