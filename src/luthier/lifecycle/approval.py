@@ -29,7 +29,7 @@ SHOWN_REASON: Final = 400
 
 def find_author() -> str:
     """Return who starts runs here: ``LUTHIER_AUTHOR``, else the system's user. Declared, not authenticated."""
-    declared = " ".join(os.environ.get(AUTHOR_VARIABLE, "").split())
+    declared = " ".join(word for word in os.environ.get(AUTHOR_VARIABLE, "").split() if word.isprintable())
     if declared:
         return declared[:LONGEST_NAME]
     try:

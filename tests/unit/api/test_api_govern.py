@@ -149,7 +149,7 @@ def test_lineage_and_card_come_by_the_same_names(bench: Bench):
 @pytest.mark.parametrize("facts", ["{", "[1]", ""])
 def test_a_log_with_an_entry_that_is_no_object_is_shown_and_verified_and_never_a_traceback(bench: Bench, facts: str):
     report = bench.run().report.digest
-    change(bench, f"UPDATE audit SET facts = '{facts}' WHERE action = 'stage.started'")
+    change(bench, f"UPDATE audit SET facts = '{facts}' WHERE action = 'stage.started'")  # noqa: S608  ours
     assert status(bench.root)["audit_break"] == 1
     for act in (
         lambda: govern.approve(bench.root, report, by="Ada", reason="fit"),

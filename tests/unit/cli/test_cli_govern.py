@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
+from luthier.cli.commands.govern import draw_tree
 from luthier.cli.failures import run_guarded
 from luthier.cli.main import luthier
 from tests.fixtures.fake_stages import Bench, open_quick_folder
@@ -87,3 +90,12 @@ def test_a_card_is_plain_markdown_on_stdout(bench: Bench, capsys):
     assert out.startswith("---\nlicense: mit\n")
     assert json.loads(call(bench, capsys, "card", report, "--json")[1])["card"] == out
     assert call(bench, capsys, "card", "nowhere")[0] == 2
+
+
+def test_no_path_or_licence_of_a_source_reaches_the_terminal_as_it_is():
+    source = {"path": "a\x1b[2Jb", "sha256": "0" * 64, "num_rows": 1000, "license": "MIT\r\n"}
+    node = {"digest": "1" * 64, "kind": "dataset_version", "evidence": "x\x07", "parents": {}, "approvals": []}
+    stream = io.StringIO()
+    Console(file=stream, width=300).print(draw_tree({"record": "1" * 64, "nodes": [{**node, "sources": [source]}]}))
+    assert not set("\x1b\r\x07") & set(stream.getvalue())
+    assert "1,000 rows" in stream.getvalue()

@@ -276,6 +276,8 @@ def test_a_stage_sees_the_approvals_of_what_its_door_looks_at_and_of_nothing_els
 def test_the_author_is_who_the_environment_names_else_the_systems_user(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LUTHIER_AUTHOR", "  Ada   Lovelace ")
     assert find_author() == "Ada Lovelace"
+    monkeypatch.setenv("LUTHIER_AUTHOR", "Ada \x1b[2J Lovelace")
+    assert find_author() == "Ada Lovelace"
     monkeypatch.setenv("LUTHIER_AUTHOR", " ")
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
     assert find_author() == "ada"

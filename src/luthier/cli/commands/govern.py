@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from luthier.cli.face import Face, command, draw_facts, draw_table
+from luthier.foundation.core.errors import shorten
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -123,18 +124,21 @@ def draw_tree(found: dict[str, Any]) -> Tree:
             word = "overridden" if approval["is_override"] else "approved"
             tree.add(Text(f"{word} by {approval['by']} at {approval['time'][:19]}: {approval['reason']}"))
         for source in nodes[digest]["sources"]:
-            licence = source["license"] or "no licence stated"
-            tree.add(
-                Text(f"source {source['path']}: sha256 {source['sha256']}, {source['num_rows']:,} rows, {licence}")
-            )
+            tree.add(Text(_describe_source(source)))
 
     root = Tree(Text(_label(nodes[found["record"]])))
     grow(root, found["record"])
     return root
 
 
+def _describe_source(source: dict[str, Any]) -> str:
+    licence = source["license"] or "no licence stated"
+    where = shorten(source["path"] or "a file")
+    return f"source {where}: sha256 {source['sha256']}, {source['num_rows']:,} rows, {shorten(licence)}"
+
+
 def _label(node: dict[str, Any]) -> str:
-    return f"{node['kind']} {node['digest'][:12]}: {node['evidence']}"
+    return f"{node['kind']} {node['digest'][:12]}: {shorten(node['evidence'])}"
 
 
 def _shorten(facts: object) -> str:
