@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,18 @@ def test_what_cannot_be_answered_is_refused_by_name(served: Served) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         served.ask(messages=[{"role": "user", "content": "word " * 5_000}])
     assert caught.value.code == "E-SRV-002"
+
+
+def test_a_client_that_leaves_is_noted_and_the_next_is_answered(served: Served) -> None:
+    root = served.url.removesuffix("/v1")
+    with served.ask(stream=True, n=8, max_tokens=400, temperature=1.0, seed=1) as stream:
+        next(iter(stream))
+
+    deadline = time.monotonic() + 60
+    while 'status="499"' not in httpx2.get(f"{root}/metrics", timeout=60).text:
+        assert time.monotonic() < deadline, "the server never noticed"
+        time.sleep(0.05)
+    assert served.ask(max_tokens=1).choices
 
 
 def test_requests_leave_their_traces(served: Served) -> None:
