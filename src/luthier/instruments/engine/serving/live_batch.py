@@ -16,6 +16,8 @@ from luthier.instruments.engine.serving.decoders import RowDecoder
 
 ADMIT_TOKENS: Final = 2048
 """Prompt tokens computed between two steps: whoever is being answered waits no longer than that."""
+MAX_PADDING: Final = 256
+"""Tokens that may be computed for nothing so that prompts go together."""
 
 
 class LiveBatch:
@@ -40,23 +42,21 @@ class LiveBatch:
     def choose(self, waiting: Sequence[LiveAnswering]) -> list[LiveAnswering]:
         """Choose from the front of a queue what can join now; nobody overtakes.
 
-        Prompts that join together are computed side by side, so they are of a kind: each at least half as long as
-        the longest.
+        Prompts that join together are computed side by side, so they are bounded together, and so is what the shorter
+        ones are padded with.
         """
         chosen: list[LiveAnswering] = []
         num_rows, width = len(self._rows), max((row.asked.width for row in self._rows), default=0)
-        longest = 0
+        lengths: list[int] = []
         for answering in waiting:
             asked = answering.asked
             num_rows += asked.request.n
             width = max(width, asked.width)
-            lengths = [len(other.asked.prompt) for other in chosen]
-            longest = max(longest, len(asked.prompt))
+            lengths.append(len(asked.prompt))
             is_crowded = num_rows > self._max_rows or num_rows * width > self._max_tokens
-            is_uneven = 2 * min([*lengths, len(asked.prompt)]) < longest
-            if (is_crowded and (self._rows or chosen)) or (
-                chosen and (is_uneven or longest * (len(chosen) + 1) > ADMIT_TOKENS)
-            ):
+            computed = max(lengths) * len(lengths)
+            is_costly = computed > ADMIT_TOKENS or computed - sum(lengths) > MAX_PADDING
+            if (is_crowded and (self._rows or chosen)) or (is_costly and chosen):
                 break
             chosen.append(answering)
         return chosen
