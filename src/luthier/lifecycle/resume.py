@@ -53,5 +53,5 @@ def require_started(
             got=f"run {key[:12]}, which never began; begun were {', '.join(started[:5]) or 'none'}",
             origin=str(workspace.root),
             allowed="the recipe, rows and base of a run in `luthier runs`",
-            fix="luthier train RECIPE, without --resume",
+            fix="luthier train RECIPE",
         )

@@ -10,6 +10,7 @@
     ├── TrainError                  1     RuntimeError
     ├── EvalError                   1     RuntimeError
     ├── DeployError                 1     RuntimeError
+    ├── ServeError                  1     RuntimeError      a request or a server that cannot go on
     ├── StageFailed                 1     RuntimeError      a stage met what it does not know
     ├── StoreError                  4     OSError           disk, damaged or newer workspace
     ├── EnvironmentLacks            4     OSError           variable, network, device, make

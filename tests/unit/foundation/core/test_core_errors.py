@@ -23,6 +23,7 @@ TREE = {
     "TrainError": (1, RuntimeError),
     "EvalError": (1, RuntimeError),
     "DeployError": (1, RuntimeError),
+    "ServeError": (1, RuntimeError),
     "StageFailed": (1, RuntimeError),
     "StoreError": (4, OSError),
     "EnvironmentLacks": (4, OSError),
