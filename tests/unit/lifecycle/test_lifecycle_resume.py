@@ -52,7 +52,7 @@ def test_where_nothing_was_begun_there_is_nothing_to_resume_and_nothing_is_train
     assert "begun were none" in problem.got
     assert problem.origin == str(bench.root)
     assert problem.allowed
-    assert problem.fix == "luthier train RECIPE, without --resume"
+    assert problem.fix == "luthier train RECIPE"
     assert caught.value.exit_code == 2
     assert bench.modules["train"].num_runs == 0
 
