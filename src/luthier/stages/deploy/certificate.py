@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ from luthier.foundation.core.errors import LuthierError, PolicyDenied
 from luthier.foundation.core.progress import Progress
 from luthier.foundation.schema.release import Certificate, CertificateStep, MeasuredStep
 from luthier.instruments.engine.load import LoadedModel
-from luthier.instruments.engine.score import ProbeScores, score_probes
+from luthier.instruments.engine.score import score_probes
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.deploy.comparison import FP32_CONTRACT, Comparison, Contract, compare_scores
 from luthier.stages.deploy.exporter import Exporter, Trained, load_tuned, merge
@@ -249,7 +249,10 @@ def _find_exporter(name: str) -> Exporter:
 
 
 def measure_noise(loaded: LoadedModel, probes: Sequence[LiveProbe], *, pack_tokens: int) -> float:
-    """Return how far packed and single computation of one model lie apart, at most, over some of the probes.
+    """Return how far two sound ways of computing one model lie apart, at most, over some of the probes.
+
+    One way is packs with shared beginnings, as in training; the other is one row at a time with the attention that
+    transformers ships.
 
     Units:
         Nats.
@@ -258,5 +261,6 @@ def measure_noise(loaded: LoadedModel, probes: Sequence[LiveProbe], *, pack_toke
     some = list(probes)[::step][:NOISE_PROBES]
     rows = [probe.encode() for probe in some]
     packed = score_probes(loaded, rows, pack_tokens=pack_tokens)
-    single: list[ProbeScores] = [score_probes(loaded, [row], pack_tokens=1)[0] for row in rows]
+    with loaded.plain_attention():
+        single = score_probes(replace(loaded, can_pack=False, can_trim=False), rows, pack_tokens=1)
     return compare_scores(packed, single, names=[probe.row.id for probe in some]).max_delta
