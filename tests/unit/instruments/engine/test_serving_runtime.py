@@ -294,7 +294,7 @@ def test_a_cancelled_request_leaves_at_the_next_step_and_the_others_go_on(
 ) -> None:
     expected = _answer_alone(base, ask(SENTENCES[1], max_tokens=30))
     gate = Gate(monkeypatch)
-    runtime = _open(base, max_rows=2)
+    runtime = _open_endless(base, max_rows=2)
     gone = runtime.submit(ask(SENTENCES[0], max_tokens=400))
     stays = runtime.submit(ask(SENTENCES[1], max_tokens=30))
     waits = runtime.submit(ask(SENTENCES[2], max_tokens=2))
@@ -311,8 +311,15 @@ def test_a_cancelled_request_leaves_at_the_next_step_and_the_others_go_on(
     assert gate.num_tokens <= 30 + 8 + 2, "what was cancelled is computed no further"
 
 
+def _open_endless(base: Path, **options: Any) -> TorchChatRuntime:
+    """Open a runtime whose answers end at their bound only."""
+    runtime = _open(base, **options)
+    runtime._find("base").tokenizer.end_token_ids = frozenset()
+    return runtime
+
+
 def _answer_alone(base: Path, request: ChatRequest) -> tuple[int, ...]:
-    runtime = _open(base)
+    runtime = _open_endless(base)
     ids = read_ids(runtime.submit(request))
     runtime.close(drain_seconds=10)
     return ids
