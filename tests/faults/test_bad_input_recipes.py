@@ -93,9 +93,9 @@ VALUES: dict[str, tuple[tuple[str, str], str, tuple[str, ...]]] = {
     "an unknown metric": (("exact_match", "exact_mach"), "E-REC-011", ("nearest is 'exact_match'", "line 15")),
     "an unknown suite": (("type: task", "type: tusk"), "E-REC-011", ("task, forgetting",)),
     "an objective that is not built": (
-        ("max_steps: 2", "objective: dpo\n  max_steps: 2"),
+        ("max_steps: 2", "objective: orpo\n  max_steps: 2"),
         "E-REC-010",
-        ("'dpo'", "train.objective: sft"),
+        ("'orpo'", "train.objective: dpo"),
     ),
     "quantisation, which is not built": (("type: lora", "type: qlora"), "E-REC-010", ("model.quantise: none",)),
     "a target, which is not built": (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from luthier.foundation.registry import get_rows
 from tests.fixtures.bad_input import NUM_ROWS, Desk, check_refusal
 from tests.fixtures.data_rows import make_record
 
@@ -148,7 +150,9 @@ def test_preference_rows_are_refused_by_supervised_tuning_with_a_fix_that_exists
     shown = desk.call("run", recipe, "--until", "plan", "--json")
     assert shown.code == 2
     assert {problem["code"] for problem in shown.problems} <= {"E-TXT-016", "E-DAT-009"}
-    assert "dpo" not in shown.err, "an objective that is not built mends nothing"
+    named = re.findall(r"--set train.objective=(\w+)", shown.problems[0]["fix"])
+    assert named, shown.problems[0]["fix"]
+    assert set(named) <= set(get_rows("objectives")), "an objective that is not built mends nothing"
     assert desk.reuses_everything()
 
 

@@ -318,7 +318,7 @@ def _check_trainable(row: Row) -> None:
             got=row.kind,
             origin=origin,
             allowed="conversations, prompt and completion, or plain text",
-            fix="train.objective: dpo" if row.kind == "preference" else '{"prompt": "…", "completion": "…"}',
+            fix="--set train.objective=dpo" if row.kind == "preference" else '{"prompt": "…", "completion": "…"}',
         )
     if not row.messages or row.messages[-1].role != "assistant":
         raise DataError(

@@ -95,7 +95,7 @@ def encode_pair(row: Row, tokenizer: TextTokenizer, *, max_length: int | None = 
             got=row.kind,
             origin=str(row.origin),
             allowed="preference rows: prompt, chosen, rejected",
-            fix="train.objective: sft",
+            fix="--set train.objective=sft",
         )
     chosen, rejected = (encode_row(written, tokenizer, max_length=max_length) for written in write_out(row))
     if np.array_equal(chosen.token_ids_T, rejected.token_ids_T):

@@ -210,7 +210,7 @@ def test_numbers_that_are_not_finite_or_absurd_are_refused(tmp_path: Path, value
         ("train: {method: {type: lora, rank: 0}}", "train.method.rank", "E-REC-002"),
         ("train: {method: {type: lora, rnak: 1}}", "train.method.rnak", "E-REC-001"),
         ("train: {method: spiel}", "train.method.type", "E-REC-010"),
-        ("train: {objective: dpo}", "train.objective.type", "E-REC-010"),
+        ("train: {objective: orpo}", "train.objective.type", "E-REC-010"),
         ("train: {backend: trl}", "train.backend", "E-REC-010"),
         ("train: {learning_rate: -1}", "train.learning_rate", "E-REC-002"),
         ("evaluate: {suites: task}", "evaluate.suites", "E-REC-002"),

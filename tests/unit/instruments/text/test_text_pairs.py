@@ -105,10 +105,10 @@ def test_two_answers_of_the_same_tokens_are_refused(tokenizer: TextTokenizer) ->
 def test_a_row_of_another_kind_is_refused_and_names_its_objective(tokenizer: TextTokenizer) -> None:
     row = as_conversation(make_preference())
     error = refuse(row, tokenizer)
-    assert (error.code, error.problems[0].fix) == ("E-TXT-016", "train.objective: sft")
+    assert (error.code, error.problems[0].fix) == ("E-TXT-016", "--set train.objective=sft")
     with pytest.raises(DataError) as caught:
         encode_row(make_preference(), tokenizer)
-    assert (caught.value.code, caught.value.problems[0].fix) == ("E-TXT-016", "train.objective: dpo")
+    assert (caught.value.code, caught.value.problems[0].fix) == ("E-TXT-016", "--set train.objective=dpo")
 
 
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
