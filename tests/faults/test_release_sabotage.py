@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from luthier.cli.main import main
+from luthier.foundation.core.hashing import sha256_json
+from luthier.stages.deploy.layout import to_bytes
 from tests.fixtures.release_sabotage import RELEASE_SABOTAGE
 from tests.fixtures.sealed_release import Sealed, seal_release, served_in_process
 from tests.fixtures.tiny_models import build_tiny
@@ -152,3 +154,19 @@ def test_a_missing_folder_is_told_from_an_unknown_name(
         code, found = call(sealed, capsys, "release", "show", text)
         assert (code, found["digest"]) == (0, sealed.release.digest), text
     assert call(sealed, capsys, "release", "list")[1]["releases"][0]["name"] == "desk"
+
+
+def test_an_identity_that_was_rewritten_to_fit_itself_is_refused_by_name_and_by_path(
+    sealed: Sealed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who rewrites release.json can also write its new digest into it, but not into the record or the folder's name."""
+    path = sealed.folder / "release.json"
+    shown = json.loads(path.read_bytes())
+    shown["identity"]["override"] = "nobody had to"
+    shown["digest"] = sha256_json({name: shown[name] for name in ("kind", "schema_version", "identity")})
+    path.write_bytes(to_bytes(shown))
+
+    code, found = call(sealed, capsys, "release", "verify", "desk")
+    assert (code, found["error"]["problems"][0]["field"]) == (3, "release.json")
+    code, found = call(sealed, capsys, "release", "verify", str(sealed.folder))
+    assert (code, found["error"]["problems"][0]["code"]) == (2, "E-DEP-007")

@@ -132,8 +132,9 @@ def _read_folder(folder: Path, workspace: Workspace) -> FoundRelease:
         is_whole = digest == shown["digest"]
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise _unreadable(folder, f"{type(error).__name__} in {RELEASE_NAME} or {WITNESS_NAME}") from error
-    if not is_whole:
-        raise _unreadable(folder, f"{RELEASE_NAME} does not have the digest that it names")
+    is_digest = re.fullmatch(r"[0-9a-f]{64}", folder.absolute().name)
+    if not is_whole or (is_digest and folder.absolute().name != digest):
+        raise _unreadable(folder, f"{RELEASE_NAME} does not have the digest that it or its folder names")
     record = Release(identity=identity, witness=witness.model_copy(update={"folder": str(folder.absolute())}))
     is_recorded = workspace.folder.is_dir() and any(one.digest == digest for one in list_releases(workspace))
     return FoundRelease(record, digest, folder.absolute(), is_recorded=is_recorded)
