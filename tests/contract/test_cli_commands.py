@@ -47,6 +47,12 @@ CONTRACT = {
     "release export": ["RELEASE", "--format", "--to"],
     "release certify": ["RELEASE"],
     "release verify": ["RELEASE", "--public-key"],
+    "serve": [
+        "REF...",
+        *("--api-key-env", "--host", "--keep-content", "--max-cache-tokens", "--max-queue", "--max-rows"),
+        *("--port", "--precision", "--until-stdin-closes"),
+    ],
+    "chat": ["REF", "--max-tokens", "--precision", "--seed", "--system", "--temperature", "--top-p"],
     "feedback add": ["RESPONSE", "--comment", "--correction", "--data", "--preferred", "--rating", "--rejected"],
     "feedback list": ["--last", "--state"],
     "feedback review": ["ID...", "--accept", "--by"],

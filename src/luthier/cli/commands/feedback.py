@@ -14,7 +14,7 @@ SHOWN: Final = 72
 
 
 @command()
-@click.argument("response_id", metavar="RESPONSE", required=False)
+@click.argument("response_id", metavar="[RESPONSE]", required=False)
 @click.option("--rating", metavar="RATING", help="up, down, or 1 to 5.")
 @click.option("--correction", metavar="TEXT", help="What the answer should have been.")
 @click.option("--preferred", metavar="TEXT", help="A better answer; the worse one is the answer that was given.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.argument("release", metavar="RELEASE", required=False)
+@click.argument("release", metavar="[RELEASE]", required=False)
 @click.option("--to", "target", metavar="DIR", type=click.Path(path_type=Path), help="Write the recipe there.")
 @click.option(
     "--recipe",

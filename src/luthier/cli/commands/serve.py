@@ -26,7 +26,7 @@ precision_option = click.option(
 
 
 @command()
-@click.argument("refs", metavar="[REF]...", nargs=-1)
+@click.argument("refs", metavar="[REF...]", nargs=-1)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any but loopback needs keys.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with one key, or several with commas.")
