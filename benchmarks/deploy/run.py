@@ -64,12 +64,14 @@ def write_chat_model(folder: Path, *, is_tiny: bool) -> Path:
     return folder
 
 
-def make_requests(num_requests: int, *, new_tokens: int) -> list[ChatRequest]:
-    """Make prompts of random words, of uneven length."""
-    random = np.random.default_rng(3)
-    texts = [
-        " ".join(f"w{n}" for n in random.integers(2, 500, random.integers(*PROMPT_WORDS))) for _ in range(num_requests)
-    ]
+def make_requests(num_requests: int, *, new_tokens: int, seed: int = 0) -> list[ChatRequest]:
+    """Make prompts of random words, of uneven length; another seed gives other words and the same lengths.
+
+    A prompt that was asked before is not computed again, so each measurement has its own.
+    """
+    lengths = np.random.default_rng(3).integers(*PROMPT_WORDS, num_requests)
+    random = np.random.default_rng(seed)
+    texts = [" ".join(f"w{n}" for n in random.integers(2, 500, length)) for length in lengths]
     return [
         ChatRequest(model="small", messages=(Message(role="user", content=text),), max_tokens=new_tokens)
         for text in texts
@@ -81,13 +83,14 @@ def measure_throughput(folder: Path, options: argparse.Namespace) -> dict[str, A
     model = write_chat_model(folder / "model", is_tiny=options.tiny)
     source = ServedSource("small", "small", "0" * 64, "small", model, "0" * 64)
     runtime = TorchChatRuntime([source], RuntimeOptions())
-    requests = make_requests(STREAMS, new_tokens=options.new_tokens)
-    list(runtime.submit(requests[0]))
+    list(runtime.submit(make_requests(1, new_tokens=options.new_tokens)[0]))
     rates: dict[str, list[float]] = {"sequential": [], "together": []}
-    for _ in range(options.rounds):
+    for turn in range(options.rounds):
+        requests = make_requests(STREAMS, new_tokens=options.new_tokens, seed=2 * turn + 1)
         started = time.perf_counter()
         count = sum(len(piece.token_ids) for request in requests for piece in runtime.submit(request))
         rates["sequential"].append(count / (time.perf_counter() - started))
+        requests = make_requests(STREAMS, new_tokens=options.new_tokens, seed=2 * turn + 2)
         started = time.perf_counter()
         answerings = [runtime.submit(request) for request in requests]
         count = sum(len(piece.token_ids) for answering in answerings for piece in answering)
