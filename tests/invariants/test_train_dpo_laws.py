@@ -119,6 +119,15 @@ def test_an_architecture_that_runs_rows_alone_gives_the_same_step(tmp_path: Path
     assert relative(gradient, expected_gradient) < TOLERANCE
 
 
+def test_recomputed_blocks_give_the_same_step_with_the_adapter_on(tmp_path: Path) -> None:
+    """Blocks are computed again in the backward pass, long after the base was looked at."""
+    run, pairs = start(tmp_path), make_pairs(6, seed=5)
+    run.loaded.checkpoint_layers(enabled=True)
+    _, gradient = step(run, pairs)
+    _, expected = step(start(tmp_path), pairs)
+    assert relative(gradient, expected) < TOLERANCE
+
+
 def test_the_order_of_pairs_changes_nothing(tmp_path: Path) -> None:
     pairs = make_pairs(9, seed=5)
     _, gradient = step(start(tmp_path), pairs[::-1])
