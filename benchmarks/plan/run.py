@@ -17,9 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+FILL = 0.95  # share of the length that rows take; the template's own tokens come on top
 SIZES = {
     "small": {"hidden_size": 576, "num_hidden_layers": 8, "intermediate_size": 1536, "vocab_size": 16_384},
     "large": {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536, "vocab_size": 49_152},
@@ -57,13 +60,14 @@ def build_base(name: str, folder: Path) -> Path:
 
 def write_job(folder: Path, base: Path, method: str, length: int) -> Path:
     """Write rows that nearly fill the length, and a recipe that takes two steps of four rows."""
-    text = "the quick brown fox jumps over the lazy dog " * 400
-    characters = int(length * 1.5)
+    text = "the quick brown fox jumps over the lazy dog " * 1000
+    tokens_a_character = len(Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids) / len(text)
+    characters = int(FILL * length / tokens_a_character)
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as stream:
         for number in range(8):
             messages = [
-                {"role": "user", "content": f"{number} {text[: characters // 4]}"},
-                {"role": "assistant", "content": f"{number} {text[: characters // 12]}"},
+                {"role": "user", "content": f"{number} {text[: 3 * characters // 4]}"},
+                {"role": "assistant", "content": f"{number} {text[: characters // 4]}"},
             ]
             stream.write(json.dumps({"messages": messages}) + "\n")
     recipe = {
