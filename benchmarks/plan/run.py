@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-FILL = 0.95  # share of the length that rows take; the template's own tokens come on top
+TEMPLATE_TOKENS = 48  # of the length is left to the template, rounded up
 SIZES = {
     "small": {"hidden_size": 576, "num_hidden_layers": 8, "intermediate_size": 1536, "vocab_size": 16_384},
     "large": {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536, "vocab_size": 49_152},
@@ -62,7 +62,7 @@ def write_job(folder: Path, base: Path, method: str, length: int) -> Path:
     """Write rows that nearly fill the length, and a recipe that takes two steps of four rows."""
     text = "the quick brown fox jumps over the lazy dog " * 1000
     tokens_a_character = len(Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids) / len(text)
-    characters = int(FILL * length / tokens_a_character)
+    characters = int((length - TEMPLATE_TOKENS) / tokens_a_character)
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as stream:
         for number in range(8):
             messages = [
