@@ -19,6 +19,8 @@ LOSS_CHUNK_BYTES: Final = 3 * 32 * 2**20  # logits of one chunk with their softm
 KEPT_KEYS: Final = 768  # rows up to here keep their attention weights: `engine/block_attention.py`, KEEP_KEYS
 BLOCK_QUERIES: Final = 128  # and each block of queries keeps those of all keys up to its last
 SAVED_FACTOR: Final = 0.8  # measured over counted: fused norms, activations and adapters keep less than plain ones
+CRUMBLED_FACTOR: Final = 1.4  # the same from packs of 2,048 tokens on: blocks of several MiB leave holes in the heap
+USUAL_PACK: Final = 1024  # tokens up to which no holes were seen
 
 
 def estimate_memory(
@@ -55,9 +57,15 @@ def estimate_memory(
         "weights": weights + copies,
         "adapter": 0 if is_full else 4 * trainable,
         "optimizer": OPTIMIZER_BYTES * trainable,
-        "activations": int(SAVED_FACTOR * activations),
+        "activations": int(choose_saved_factor(pack_tokens) * activations),
         "loss": LOSS_CHUNK_BYTES + head,
     }
+
+
+def choose_saved_factor(pack_tokens: int) -> float:
+    """Return measured over counted activations: growing from packs of 1,024 to packs of 2,048 tokens."""
+    share = min(max((pack_tokens - USUAL_PACK) / USUAL_PACK, 0.0), 1.0)
+    return SAVED_FACTOR + share * (CRUMBLED_FACTOR - SAVED_FACTOR)
 
 
 def count_kept_keys(lengths: Sequence[int]) -> float:

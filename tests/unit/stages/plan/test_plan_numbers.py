@@ -13,7 +13,14 @@ from luthier.instruments.engine import block_attention
 from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
-from luthier.stages.plan.memory import BLOCK_QUERIES, KEPT_KEYS, count_kept_keys, count_saved_bytes, estimate_memory
+from luthier.stages.plan.memory import (
+    BLOCK_QUERIES,
+    KEPT_KEYS,
+    choose_saved_factor,
+    count_kept_keys,
+    count_saved_bytes,
+    estimate_memory,
+)
 from luthier.stages.plan.packs import Room, choose_pack, prefer_pack_tokens
 from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
 
@@ -113,6 +120,12 @@ def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:
     assert total(trainable=SHAPE.num_parameters) > total()
     assert total(pack_tokens=512) > total()
     assert total(pack_tokens=4096, recomputes=True) < total(pack_tokens=4096)
+
+
+def test_a_token_costs_more_in_packs_that_crumble_the_heap_and_never_less_in_larger_ones() -> None:
+    factors = [choose_saved_factor(tokens) for tokens in (1, 1024, 1536, 2048, 4096)]
+    assert factors[0] == factors[1] < factors[2] < factors[3] == factors[4]
+    assert factors[2] == (factors[1] + factors[3]) / 2
 
 
 def test_attention_weights_count_for_rows_that_keep_them() -> None:
