@@ -35,6 +35,18 @@ def test_the_order_of_rows_does_not_move_the_prompt() -> None:
     assert find_allowed_answers(rows) == find_allowed_answers(reversed(rows))
 
 
+def test_rows_under_another_system_message_are_of_another_task_and_are_not_told() -> None:
+    """Replayed general rows have long answers of their own; the labels are those under the questions' message."""
+    rule = Message(role="system", content="Answer with a label.")
+    labels = [make_row(word) for word in ("refund", "card")]
+    labels = [row.model_copy(update={"messages": (rule, *row.messages)}) for row in labels]
+    rows = [make_row("x" * 500), *labels]
+
+    assert find_allowed_answers(rows, instructions={rule.text}) == ("card", "refund")
+    with pytest.raises(EvalError, match="under the questions' system message"):
+        find_allowed_answers(rows, instructions={"Answer with a number."})
+
+
 @pytest.mark.parametrize(
     ("rows", "got"),
     [

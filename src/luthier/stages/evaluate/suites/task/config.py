@@ -34,7 +34,7 @@ class Config(SuiteConfig):
         too_long: What to do with a question that leaves no room for its answer.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     on: str = "test"
     metrics: Annotated[tuple[MetricChoice, ...], Field(min_length=1)] = (PluginChoice(type="exact_match"),)

@@ -16,7 +16,7 @@ from luthier.instruments.text.encode import encode_prompt
 from luthier.instruments.text.questions import Question, iterate_questions
 from luthier.stages.evaluate.suite import Prompt, Source, draw, refuse_empty
 from luthier.stages.evaluate.suites.task.config import Config
-from luthier.stages.evaluate.told import find_allowed_answers, tell_answers
+from luthier.stages.evaluate.told import find_allowed_answers, find_instruction, tell_answers
 
 TOLD: Final = "base_told"
 
@@ -47,7 +47,7 @@ class TaskSuite:
         """
         names = _list_counted(config, source)
         drawn = draw(names, config.max_questions, seed=source.seed, name=str(config.name))
-        allowed = find_allowed_answers(source.rows("train")) if TOLD in source.systems else ()
+        allowed = _list_allowed(config, source) if TOLD in source.systems else ()
         prompts, left_out = [], 0
         for row, question in _iterate_questions(config, source):
             if question.id not in drawn:
@@ -65,6 +65,11 @@ class TaskSuite:
 
 def _iterate_questions(config: Config, source: Source) -> Iterator[tuple[Row, Question]]:
     return ((row, question) for row in source.rows(config.on) for question in iterate_questions(row))
+
+
+def _list_allowed(config: Config, source: Source) -> tuple[str, ...]:
+    instructions = {find_instruction(row) for row in source.rows(config.on)}
+    return find_allowed_answers(source.rows("train"), instructions=instructions)
 
 
 def _list_counted(config: Config, source: Source) -> list[str]:
