@@ -1,1 +1,1 @@
-"""Stage 6: merge, certify, bundle, serve, ship. Not built yet: refused with E-REC-010."""
+"""Stage 6: export, certify, seal. Read ``stage`` first."""

@@ -1,1 +1,1 @@
-"""Stage 7: telemetry, drift, feedback, retuning. Not built yet: refused with E-REC-010."""
+"""Stage 7: telemetry, drift, feedback, retuning. Read ``stage`` first."""
