@@ -335,5 +335,5 @@ def test_repeat_says_in_one_sentence_what_is_missing(
     assert "LUTHIER_DATA is not set" in capsys.readouterr().err
     assert results.main(["repeat", "--name", "nothing", "--workspace", str(tmp_path)]) == 2
     names = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
-    assert f"there are: {', '.join(names)}\n" in capsys.readouterr().err
+    assert f"there are: {', '.join(names)}.\n" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
