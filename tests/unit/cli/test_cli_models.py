@@ -108,7 +108,7 @@ def test_a_reference_that_names_nothing_is_wrong_usage(
 ):
     words = ["generate", ref, "--data", str(rows), "--workspace", str(tmp_path)]
     error = call_json(capsys, *words, code=2)["error"]
-    assert error["problems"][0]["code"] in {"E-REC-010", "E-LIF-007", "E-LIF-008"}
+    assert error["problems"][0]["code"] in {"E-REC-010", "E-LIF-007", "E-LIF-008", "E-DEP-007"}
     assert not (tmp_path / ".luthier").exists()
 
 

@@ -17,6 +17,9 @@ MARGIN_NATS: Final = 1.0
 HOPELESS_NATS: Final = 25.0
 """Twice the loss of a uniform guess over 262,144 tokens: no beginning, however bad, makes this a fair loss."""
 
+LEARNT_NATS: Final = 0.01
+"""A loss above this leaves something to learn; a gradient of exactly zero then means weights beyond all scale."""
+
 FIRST_STEPS: Final = 10
 """Steps whose mean stands for the untrained model: one step alone is too noisy to compare with."""
 
@@ -58,7 +61,8 @@ class LossGuard:
             kept: Which checkpoint is there to go back to, as a clause.
 
         Raises:
-            TrainError: E-TRN-001 for a loss or gradient that is no finite number; E-TRN-002 for divergence.
+            TrainError: E-TRN-001 for a loss or gradient that is no finite number; E-TRN-002 for
+                divergence and collapse.
         """
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise TrainError(
@@ -67,6 +71,15 @@ class LossGuard:
                 got=f"loss {loss}, gradient norm {grad_norm}",
                 allowed="finite numbers",
                 fix=f"set train.learning_rate to {learning_rate / 10:.1e}, or plan.precision to fp32",
+                field="train.learning_rate",
+            )
+        if grad_norm == 0.0 and loss > LEARNT_NATS:
+            raise TrainError(
+                "E-TRN-002",
+                f"the run collapsed: at step {step} no gradient reaches what is trained; {kept}",
+                got=f"loss {loss:.3f} with a gradient of exactly zero",
+                allowed="a gradient, as long as there is something to learn",
+                fix=f"set train.learning_rate to {learning_rate / 10:.1e}",
                 field="train.learning_rate",
             )
         self._look_at(loss)

@@ -82,3 +82,12 @@ def test_a_guard_that_was_saved_stops_where_the_other_would_have() -> None:
 def test_a_run_that_leaves_at_its_second_step_is_stopped_though_its_loss_falls() -> None:
     """The mean of the first steps is no measure of the untrained model then: 2.5 nats, then 4,000 and falling."""
     assert watch([2.5, *(4000.0 * 0.9**step for step in range(40))]) == 1 + PATIENCE_STEPS
+
+
+def test_a_run_whose_gradient_is_exactly_zero_is_stopped_unless_there_is_nothing_to_learn() -> None:
+    """Weights beyond all scale make a norm return zeros: the loss is that of a guess, ln 320, and finite for ever."""
+    options = {"grad_norm": 0.0, "learning_rate": 0.5, "kept": "step 4 is kept"}
+    with pytest.raises(TrainError) as caught:
+        LossGuard().check(7, loss=math.log(320), **options)
+    assert (caught.value.code, caught.value.problems[0].fix) == ("E-TRN-002", "set train.learning_rate to 5.0e-02")
+    LossGuard().check(7, loss=0.0, **options)
