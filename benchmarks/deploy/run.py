@@ -11,15 +11,11 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
-import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -34,9 +30,8 @@ from luthier.instruments.engine.serving.runtime import RuntimeOptions, TorchChat
 from luthier.instruments.engine.serving.sources import ServedSource
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
-RESULTS = HERE.parent / "results"
-sys.path.insert(0, str(HERE.parent / "train"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "train")]
+from record import REPOSITORY, describe, write_results  # noqa: E402  found by the line above
 from workload import SMALL, TINY, write_model  # noqa: E402  found by the line above
 
 STREAMS = 16
@@ -129,36 +124,6 @@ def _post(connection: http.client.HTTPConnection) -> None:
         raise RuntimeError(text)
 
 
-def describe(values: list[float]) -> dict[str, float]:
-    """Return median, interquartile range and number."""
-    quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
-    return {"median": statistics.median(values), "iqr": quarters[2] - quarters[0], "n": len(values)}
-
-
-def write_results(cases: dict[str, Any], figures: dict[str, float]) -> Path:
-    """Keep everything that a reader needs to judge or repeat the run."""
-
-    def git(*arguments: str) -> str:
-        command = [shutil.which("git") or "git", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False).stdout
-
-    now = datetime.now(tz=UTC)
-    record = {
-        "area": "deploy",
-        "when": now.isoformat(timespec="seconds"),
-        "command": " ".join(["benchmarks/deploy/run.py", *sys.argv[1:]]),
-        "commit": git("rev-parse", "HEAD").strip(),
-        "is_dirty": bool(git("status", "--porcelain").strip()),
-        "machine": {"platform": platform.platform(), "num_cores": os.cpu_count(), "load_average": os.getloadavg()},
-        "ratios": figures,
-        "cases": cases,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"deploy-{now:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path
-
-
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -183,7 +148,7 @@ def main() -> None:
     }
     print(f"tokens a second: {rates}; milliseconds a request: {gateway}", file=sys.stderr, flush=True)
     if not options.tiny or options.keep:
-        path = write_results({"throughput": throughput, "gateway": gateway}, figures)
+        path = write_results("deploy", ratios=figures, cases={"throughput": throughput, "gateway": gateway})
         print(f"results: {path.relative_to(REPOSITORY)}", file=sys.stderr, flush=True)
     print(json.dumps(figures))
 

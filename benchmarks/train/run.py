@@ -10,24 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from workload import CASES, Case, count_tokens, make_spec, write_model
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "peers"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "peers")]
 from peer_environment import ensure_peer_python  # noqa: E402  found by the line above
+from record import REPOSITORY, describe, write_results  # noqa: E402
 
-REPOSITORY = HERE.parents[1]
-RESULTS = HERE.parent / "results"
 OURS = HERE / "ours.py"
 THEIRS = {name: HERE.parent / "peers" / f"trl_{name}.py" for name in ("sft", "dpo")}
 PER_DEVICE = (8, 4)
@@ -105,12 +100,6 @@ def run_case(case: Case, model: Path, python: Path, folder: Path, *, options: ar
     }
 
 
-def describe(values: list[float]) -> dict[str, float]:
-    """Return median, interquartile range and number."""
-    quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
-    return {"median": statistics.median(values), "iqr": quarters[2] - quarters[0], "n": len(values)}
-
-
 def collect_ratios(results: list[dict[str, Any]]) -> dict[str, float]:
     """Name the ratios that were measured; a case that was not run has no key."""
     ratios = {KEYS[result["case"]]: round(result["ratio"], 3) for result in results}
@@ -119,31 +108,6 @@ def collect_ratios(results: list[dict[str, Any]]) -> dict[str, float]:
             memory = result["memory_bytes"]
             ratios[MEMORY_KEYS[result["case"]]] = round(memory["ours"] / memory["trl"], 3)
     return ratios
-
-
-def write_results(results: list[dict[str, Any]], ratios: dict[str, float], options: argparse.Namespace) -> Path:
-    """Keep everything that a reader needs to judge or repeat the run."""
-
-    def git(*arguments: str) -> str:
-        command = [shutil.which("git") or "git", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False).stdout
-
-    now = datetime.now(tz=UTC)
-    record = {
-        "area": "train",
-        "when": now.isoformat(timespec="seconds"),
-        "command": " ".join(["benchmarks/train/run.py", *sys.argv[1:]]),
-        "commit": git("rev-parse", "HEAD").strip(),
-        "is_dirty": bool(git("status", "--porcelain").strip()),
-        "machine": {"platform": platform.platform(), "num_cores": os.cpu_count(), "load_average": os.getloadavg()},
-        "peer_environment": "shared" if options.reuse_venv else ".bench-venv",
-        "ratios": ratios,
-        "cases": results,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"train-{now:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path
 
 
 def tell(sentence: str) -> None:
@@ -180,7 +144,9 @@ def main() -> None:
         ]
     ratios = collect_ratios(results)
     if not options.tiny or options.keep:
-        tell(f"results: {write_results(results, ratios, options).relative_to(REPOSITORY)}")
+        environment = "shared" if options.reuse_venv else ".bench-venv"
+        path = write_results("train", ratios=ratios, cases=results, peer_environment=environment)
+        tell(f"results: {path.relative_to(REPOSITORY)}")
     print(json.dumps(ratios))
 
 

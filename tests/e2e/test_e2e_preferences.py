@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.fixtures.command_line import call
 
 RECIPE = """\
 luthier: 1
@@ -47,12 +46,6 @@ def make_pairs(num_pairs: int) -> list[dict[str, Any]]:
         answers = {side: [{"role": "assistant", "content": text}] for side, text in chat.items()}
         rows.append({"prompt": [{"role": "user", "content": prompt}], **answers})
     return rows
-
-
-def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TINY_DATA": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "luthier", *words, "--json"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.command_line import call
+
 RECIPE = """\
 luthier: 1
 name: tiny-topics
@@ -45,12 +47,6 @@ class Place:
         assert done.returncode == code, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
-
-
-def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TINY_DATA": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "luthier", *words, "--json"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

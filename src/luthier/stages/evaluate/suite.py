@@ -106,6 +106,24 @@ class Suite(Protocol):
         ...
 
 
+class LikelihoodSuite:
+    """What suites share that weigh texts under each system and generate nothing."""
+
+    kind: Literal["answers", "likelihood"] = "likelihood"
+
+    def systems(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Leave out the base that is told answers: it has the same weights."""
+        return tuple(system for system in asked if system != "base_told")
+
+    def metrics(self, config: SuiteConfig) -> tuple[PluginChoice, ...]:
+        """Return the metrics that the configuration names."""
+        return tuple(PluginChoice(type=name) for name in config.metric_names())
+
+    def max_new_tokens(self, config: SuiteConfig) -> int:  # noqa: ARG002  protocol
+        """Generate nothing."""
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedSuite:
     """A suite of the recipe with its questions."""

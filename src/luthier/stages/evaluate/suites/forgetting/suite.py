@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
 import numpy as np
 
 from luthier.foundation.schema.rows import Message, Row
-from luthier.foundation.schema.sections import PluginChoice
-from luthier.stages.evaluate.suite import Prompt, Source, draw, refuse_empty
+from luthier.stages.evaluate.suite import LikelihoodSuite, Prompt, Source, draw, refuse_empty
 from luthier.stages.evaluate.suites.forgetting.config import Config
 
 
-class ForgettingSuite:
+class ForgettingSuite(LikelihoodSuite):
     """Weighs passages under each system."""
-
-    kind: Literal["answers", "likelihood"] = "likelihood"
-
-    def systems(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """Leave out the base that is told answers: it has the same weights."""
-        return tuple(system for system in asked if system != "base_told")
-
-    def metrics(self, config: Config) -> tuple[PluginChoice, ...]:
-        """Return bits per byte."""
-        return tuple(PluginChoice(type=name) for name in config.metric_names())
-
-    def max_new_tokens(self, config: Config) -> int:  # noqa: ARG002  protocol
-        """Generate nothing."""
-        return 0
 
     def gather(self, config: Config, source: Source) -> list[Prompt]:
         """Return the passages: sampled ones, or the beginnings of the named rows' texts.

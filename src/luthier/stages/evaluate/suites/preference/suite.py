@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from luthier.foundation.core.errors import EvalError
 from luthier.foundation.schema.rows import Row
-from luthier.foundation.schema.sections import PluginChoice
 from luthier.instruments.text.pairs import PREFERENCE, EncodedPair, encode_pair
-from luthier.stages.evaluate.suite import Prompt, Source, draw, refuse_empty
+from luthier.stages.evaluate.suite import LikelihoodSuite, Prompt, Source, draw, refuse_empty
 from luthier.stages.evaluate.suites.preference.config import Config
 
 BASE: Final = "base"
 
 
-class PreferenceSuite:
+class PreferenceSuite(LikelihoodSuite):
     """Weighs chosen and rejected answers under each system."""
-
-    kind: Literal["answers", "likelihood"] = "likelihood"
-
-    def systems(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """Leave out the base that is told answers: it has the same weights."""
-        return tuple(system for system in asked if system != "base_told")
-
-    def metrics(self, config: Config) -> tuple[PluginChoice, ...]:
-        """Return accuracy by gain over the base, and by likelihood itself."""
-        return tuple(PluginChoice(type=name) for name in config.metric_names())
-
-    def max_new_tokens(self, config: Config) -> int:  # noqa: ARG002  protocol
-        """Generate nothing."""
-        return 0
 
     def gather(self, config: Config, source: Source) -> list[Prompt]:
         """Return the pairs.
