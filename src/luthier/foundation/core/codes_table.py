@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from luthier.foundation.core.codes_curation_table import CURATION_EXPLANATIONS
 from luthier.foundation.core.codes_release_table import RELEASE_EXPLANATIONS
 from luthier.foundation.core.codes_text_table import TEXT_EXPLANATIONS
 from luthier.foundation.core.codes_watch_table import WATCH_EXPLANATIONS
@@ -509,6 +510,7 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "`--resume` takes up a run that was begun with this very recipe, rows and base; there is none.",
         "Leave out `--resume` to begin one, or put back what was changed; `luthier runs` lists what was begun.",
     ),
+    **CURATION_EXPLANATIONS,
     **RELEASE_EXPLANATIONS,
     **WATCH_EXPLANATIONS,
 }
