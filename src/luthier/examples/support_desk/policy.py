@@ -1,0 +1,91 @@
+"""A company's written policy: its numbers, the section that every row's system message holds, and its tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from luthier.examples.support_desk.vocabulary_table import COMPANIES, TIERS
+
+WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+TEAMS: Final = ("billing", "technical", "privacy", "repair")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the company has decided; every right answer follows from it and from the message.
+
+    Attributes:
+        company: Its name.
+        return_days: Days after delivery in which an order can be returned, the last included.
+        refund_limit: Greatest refund that support pays itself, in euros.
+        warranty_months: Months after delivery in which a fault is repaired, the last included.
+        cutoff_hour: Orders placed before this hour ship on the same day.
+        free_from: Total from which shipping is free, in euros, this total included.
+        shipping_fee: What it costs below, in euros.
+        tiers: Names of the memberships, the fastest first.
+        delivery_days: Days that an order takes, for each of ``tiers``.
+        last_open_day: The company is open from Monday to this day.
+    """
+
+    company: str
+    return_days: int
+    refund_limit: int
+    warranty_months: int
+    cutoff_hour: int
+    free_from: int
+    shipping_fee: int
+    tiers: tuple[str, str, str]
+    delivery_days: tuple[int, int, int]
+    last_open_day: str
+
+    def write_section(self) -> str:
+        """Return the policy as the system message says it."""
+        quick, middle, slow = (f"{tier} {days} days" for tier, days in zip(self.tiers, self.delivery_days, strict=True))
+        return (
+            f"You are the support desk of {self.company}. Policy:\n"
+            f"Returns: up to {self.return_days} days after delivery.\n"
+            f"Refunds: up to {self.refund_limit} euros; above, assign to billing.\n"
+            f"Warranty: up to {self.warranty_months} months; assign to repair.\n"
+            "Shipped orders cannot be cancelled.\n"
+            f"Orders before {self.cutoff_hour}:00 ship today, later ones tomorrow.\n"
+            f"Delivery: {quick}, {middle}, {slow}.\n"
+            f"Shipping: free from {self.free_from} euros, else {self.shipping_fee} euros.\n"
+            f"Open: Monday to {self.last_open_day}.\n"
+            "Teams: billing for money, technical for faults, privacy for data."
+        )
+
+
+def draw_policy(random: Random) -> Policy:
+    """Draw a company and its numbers."""
+    quick = random.choice((1, 2))
+    middle = quick + random.choice((1, 2))
+    return Policy(
+        company=random.choice(COMPANIES),
+        return_days=random.choice((14, 20, 21, 28, 30)),
+        refund_limit=random.choice((40, 50, 60, 80, 100)),
+        warranty_months=random.choice((12, 18, 24, 36)),
+        cutoff_hour=random.choice((11, 12, 13, 14, 15)),
+        free_from=random.choice((30, 40, 50, 60, 70)),
+        shipping_fee=random.choice((3, 4, 5, 6)),
+        tiers=random.choice(TIERS),
+        delivery_days=(quick, middle, middle + random.choice((2, 3))),
+        last_open_day=random.choice(("Friday", "Saturday")),
+    )
+
+
+def _tool(name: str, **properties: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS: Final = (
+    _tool("track", order="integer"),
+    _tool("cancel", order="integer"),
+    _tool("return", order="integer"),
+    _tool("refund", order="integer", amount="integer"),
+    _tool("move", order="integer", city="string"),
+    _tool("assign", order="integer", team="string"),
+)
+"""The same list for every row, so that it is computed once for all of them."""
