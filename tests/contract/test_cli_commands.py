@@ -13,6 +13,7 @@ from luthier.cli.main import luthier
 COMMON = ["--json", "--workspace"]
 
 CONTRACT = {
+    "init": ["NAME", "--data", "--template"],
     "run": ["RECIPE", "--set", "--until"],
     "data check": ["FILE", "--form", "--format"],
     "data curate": ["RECIPE", "--set"],
@@ -30,11 +31,12 @@ CONTRACT = {
     "evaluate": ["RECIPE", "--set"],
     "compare": [
         *("REF", "REF"),
-        *("--data", "--form", "--max-new-tokens", "--max-questions", "--metric", "--seed"),
+        *("--api-key-env", "--data", "--form", "--max-new-tokens", "--max-questions", "--metric", "--seed"),
     ],
     "generate": [
         "REF",
-        *("--data", "--form", "--max-new-tokens", "--output", "--rows", "--seed", "--temperature", "--top-p"),
+        *("--api-key-env", "--data", "--form", "--max-new-tokens", "--output", "--rows", "--seed"),
+        *("--temperature", "--top-p"),
     ],
     "monitor drift": [
         "RELEASE",
@@ -52,7 +54,10 @@ CONTRACT = {
         *("--api-key-env", "--host", "--keep-content", "--max-cache-tokens", "--max-queue", "--max-rows"),
         *("--port", "--precision", "--until-stdin-closes"),
     ],
-    "chat": ["REF", "--max-tokens", "--precision", "--seed", "--system", "--temperature", "--top-p"],
+    "chat": [
+        "REF",
+        *("--api-key-env", "--max-tokens", "--precision", "--seed", "--system", "--temperature", "--top-p"),
+    ],
     "feedback add": ["RESPONSE", "--comment", "--correction", "--data", "--preferred", "--rating", "--rejected"],
     "feedback list": ["--last", "--state"],
     "feedback review": ["ID...", "--accept", "--by"],

@@ -18,6 +18,7 @@ class CommandRow(NamedTuple):
 
 
 ROOT: Final[dict[str, CommandRow]] = {
+    "init": CommandRow("init:init", "Make a folder with a commented recipe, and example rows where you have none."),
     "run": CommandRow("corridor:run", "Run a recipe's stages: what is there is reused, what was broken off goes on."),
     "data": CommandRow("", "Stage 1: look at rows, clean them, tell a row's story."),
     "model": CommandRow("", "Stage 2: the base models at hand, and whether a folder is safe."),
