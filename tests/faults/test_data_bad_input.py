@@ -178,7 +178,18 @@ REFUSED: dict[str, tuple[dict[str, Any], list[Any], str, tuple[str, ...]]] = {
     ),
     "an operator that nobody knows": ({"operators": (PluginChoice(type="dedup"),)}, MANY, "E-REC-011", ("dedupe",)),
     "a weight": ({"sources": (Source(path="rows.jsonl", weight=2.0),)}, MANY, "E-REC-010", ("weight",)),
-    "a selector": ({"select": PluginChoice(type="random")}, MANY, "E-REC-010", ("data.select", "random")),
+    "a selector that nobody knows": (
+        {"select": PluginChoice(type="deft")},
+        MANY,
+        "E-REC-011",
+        ("deft_ucs", "luthier list selectors"),
+    ),
+    "a fraction of nothing": (
+        {"select": PluginChoice(type="random", options={"fraction": 0})},
+        MANY,
+        "E-DAT-017",
+        ("fraction = 0", "select: {type: random}"),
+    ),
 }
 
 

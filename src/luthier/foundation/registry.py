@@ -70,7 +70,13 @@ TABLES: Final[dict[str, Table]] = dict(
             **_built_in(f"{_STAGES}.data.operators", "empty", "dedupe", "pii"),
             **_built_in(f"{_STAGES}.data.operators", "decontaminate", source="arXiv:2005.14165"),
         ),
-        _table("selectors", "selector", f"{_STAGES}.data.selectors"),
+        _table(
+            "selectors",
+            "selector",
+            f"{_STAGES}.data.selectors",
+            **_built_in(f"{_STAGES}.data.selectors", "random"),
+            **_built_in(f"{_STAGES}.data.selectors", "deft_ucs", source="arXiv:2310.16776"),
+        ),
         _table(
             "methods",
             "method",

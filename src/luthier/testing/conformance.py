@@ -28,6 +28,7 @@ from luthier.foundation.schema import plugins
 from luthier.foundation.schema.plugins import PluginConfig
 from luthier.testing.metrics import find_metric_faults
 from luthier.testing.operators import find_operator_faults
+from luthier.testing.selectors import find_selector_faults
 from luthier.testing.shapes import PROTOCOLS, find_shape_faults
 
 HEAVY: Final = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "deepspeed")
@@ -53,6 +54,7 @@ FamilyCheck = Callable[[Any, type[PluginConfig]], Iterator[str]]
 FAMILY_CHECKS: Final[dict[str, FamilyCheck]] = {
     "operators": find_operator_faults,
     "metrics": find_metric_faults,
+    "selectors": find_selector_faults,
 }
 
 

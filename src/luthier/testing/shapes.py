@@ -9,6 +9,7 @@ from typing import Any, Final
 from luthier.instruments.engine.method_protocol import Method
 from luthier.instruments.measure.metric import Metric
 from luthier.stages.data.outcomes import Operator
+from luthier.stages.data.ranking import Selector
 from luthier.stages.deploy.exporter import Exporter
 from luthier.stages.evaluate.suite import Suite
 from luthier.stages.monitor.detector import Detector
@@ -16,6 +17,7 @@ from luthier.stages.train.job import Launcher, Objective
 
 PROTOCOLS: Final[dict[str, type]] = {
     "operators": Operator,
+    "selectors": Selector,
     "methods": Method,
     "metrics": Metric,
     "objectives": Objective,

@@ -455,6 +455,11 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "`plan.minutes` is shorter than training on a single row is estimated to take.",
         "Give more minutes, or fewer epochs.",
     ),
+    "E-PLN-007": Explanation(
+        "Fewer rows than asked for",
+        "The plan is to fix so many rows, and the training split does not hold them after split, selection and checks.",
+        "Lower `plan.num_examples`, leave it out to take all rows, or raise `data.select.fraction`.",
+    ),
     "E-ENV-006": Explanation(
         "Speed not measured",
         "The plan asks a child process how fast this machine multiplies matrices, and it could not answer; torch may be broken.",

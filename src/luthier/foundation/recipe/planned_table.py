@@ -6,7 +6,7 @@ from typing import Final
 
 PLANNED: Final[dict[str, frozenset[str]]] = {
     "operators": frozenset({"near_dedupe", "language", "quality", "poison", "toxicity", "length"}),
-    "selectors": frozenset({"deft_ucs", "less", "random", "ifd", "deita"}),
+    "selectors": frozenset({"less", "ifd", "deita"}),
     "methods": frozenset({"adapter", "spiel", "dora"}),
     "objectives": frozenset({"orpo", "kto", "simpo", "grpo", "reward"}),
     "launchers": frozenset({"ddp", "fsdp", "deepspeed", "ray"}),

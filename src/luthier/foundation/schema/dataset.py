@@ -47,7 +47,7 @@ class DatasetIdentity(Identity):
         splits: ``train``, ``validation``, ``test`` and the recipe's own evaluation sets by name.
         ledger: Blob with one line a dropped or changed row: id, origin, operator, reason, detail.
         ranking: Blob of row ids in the selector's order; None where nothing was selected.
-        operators: Each operator with its version and resolved options, in order.
+        operators: Each operator with its version and resolved options, in order; last the selector, where there is one.
     """
 
     sources: tuple[SourceRead, ...]

@@ -6,7 +6,9 @@ that the plug-in touches: raise it whenever the same options would give another 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.noun import Noun
@@ -24,7 +26,13 @@ class OperatorConfig(PluginConfig):
 
 
 class SelectorConfig(PluginConfig):
-    """Options of a row selector."""
+    """Options of a row selector.
+
+    Attributes:
+        fraction: Greatest share of the training rows that may be trained on; the plan may take fewer.
+    """
+
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
 
 class MethodConfig(PluginConfig):

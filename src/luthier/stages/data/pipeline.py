@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
 from luthier.foundation.core.errors import DataError, Problem
-from luthier.foundation.registry import load_config, load_runtime
+from luthier.foundation.registry import load_runtime
 from luthier.foundation.schema.dataset import WaterfallStep
 from luthier.foundation.schema.plugins import OperatorConfig
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PluginChoice
 from luthier.stages.data.ledger import Ledger, Scrub, describe_outcome
+from luthier.stages.data.options import load_options
 from luthier.stages.data.outcomes import Changed, Dropped, Flagged, HeldOut, Kept, Outcome, Refused
 from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS
 from luthier.stages.data.spool import Rows
@@ -63,23 +62,7 @@ def resolve_operators(choice: Literal["default"] | Sequence[PluginChoice]) -> tu
 
 
 def _resolve(choice: PluginChoice) -> Step:
-    config_class = load_config("operators", choice.type)
-    try:
-        config = config_class.model_validate(choice.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(
-            "E-DAT-017",
-            f"the options of operator {choice.type} do not fit: {first['msg'].lower()}",
-            got=f"{'.'.join(map(str, first['loc']))} = {first['input']!r}",
-            allowed=", ".join(config_class.model_fields) or "no options",
-            fix=f"operators: [{{type: {choice.type}}}]",
-            field=f"data.operators.{choice.type}",
-        ) from error
-    if not isinstance(config, OperatorConfig):
-        message = f"{config_class.__module__}.Config must derive from OperatorConfig"
-        raise TypeError(message)
-    return Step(choice.type, config)
+    return Step(choice.type, load_options("operators", choice, OperatorConfig, field="data.operators"))
 
 
 def apply_operators(rows: Sequence[Row], steps: Sequence[Step], held_out: HeldOut) -> Cleaned:

@@ -48,8 +48,6 @@ def locate_sources(section: DataSection, base_folder: Path) -> tuple[Place, ...]
             fix="data: {sources: [{path: data/train.jsonl}]}",
             field="data.sources",
         )
-    if section.select is not None:
-        raise _not_built("data.select", section.select.type, "leave out data.select")
     weighted = next((source for source in section.sources if source.weight != 1), None)
     if weighted is not None:
         raise _not_built("data.sources.weight", str(weighted.weight), "weight: 1, or repeat the source's rows")

@@ -20,6 +20,13 @@ from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import DataSection
 from luthier.stages.data.pipeline import Cleaned, apply_operators, resolve_operators
 from luthier.stages.data.report import format_waterfall
+from luthier.stages.data.selection import (
+    Selection,
+    describe_selection,
+    rank_rows,
+    resolve_selection,
+    store_ranking,
+)
 from luthier.stages.data.sources import (
     Place,
     digest_file,
@@ -49,6 +56,7 @@ def run(section: DataSection, inputs: Mapping[str, Any], ctx: Context) -> Datase
     places = locate_sources(section, ctx.base_folder)
     evaluation_places = locate_evaluation(section, ctx.base_folder)
     steps = resolve_operators(section.operators)
+    selection = None if section.select is None else resolve_selection(section.select, ctx.seed)
     read = _read(places, evaluation_places, ctx)
 
     rows = assign_groups(read.rows, section.split.by)
@@ -58,13 +66,16 @@ def run(section: DataSection, inputs: Mapping[str, Any], ctx: Context) -> Datase
     waterfall = [WaterfallStep(operator="read", rows_in=len(rows), rows_out=len(rows)), *cleaned.waterfall]
     _require_rows(cleaned, waterfall)
     splits = {**split_rows(cleaned.rows, section.split, ctx.seed), **held_out}
+    waterfall.append(_describe_split(cleaned.rows, splits))
+    ranking = None if selection is None else _select(splits["train"], selection, waterfall, ctx)
 
     identity = DatasetIdentity(
         sources=read.sources,
-        waterfall=(*waterfall, _describe_split(cleaned.rows, splits)),
+        waterfall=tuple(waterfall),
         splits={name: RowSet(blob=ctx.blobs.put_rows(part), num_rows=len(part)) for name, part in splits.items()},
         ledger=cleaned.entries.store(ctx.blobs),
-        operators=tuple(step.to_identity() for step in steps),
+        ranking=ranking,
+        operators=(*(step.to_identity() for step in steps), *([] if selection is None else [selection.to_identity()])),
     )
     witness = DatasetWitness(
         paths=_list_paths(places, evaluation_places), seconds=round(ctx.clock.monotonic() - started, 3)
@@ -116,6 +127,18 @@ def _group_held_out(rows: Rows, by: str) -> Sequence[Row]:
     """Give evaluation rows groups where all have the column; nothing else is changed."""
     has_groups = by != BY_CONVERSATION and all(row.fields.get(by) is not None for row in rows)
     return assign_groups(rows, by) if has_groups else rows
+
+
+def _select(rows: Sequence[Row], selection: Selection, waterfall: list[WaterfallStep], ctx: Context) -> str:
+    """Rank the training rows, say what it cost, and return the blob of the ranking."""
+    began = ctx.clock.monotonic()
+    ranking = rank_rows(rows, selection)
+    waterfall.append(describe_selection(selection, ranking, num_rows=len(rows)))
+    ctx.progress.say(
+        f"{selection.name} ranked {len(ranking.picks):,} of {len(rows):,} training rows in "
+        f"{ctx.clock.monotonic() - began:.1f} s, {ranking.flops / 1e9:.1f} GFLOP"
+    )
+    return store_ranking(rows, ranking, ctx.blobs)
 
 
 def _describe_split(rows: Sequence[Row], splits: Mapping[str, Sequence[Row]]) -> WaterfallStep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from luthier.foundation.core.errors import PlanError
 from luthier.foundation.core.hashing import sha256_json
@@ -12,11 +12,26 @@ from luthier.instruments.text.pairs import Example
 
 
 def order_examples(rows: Sequence[Example], *, ranking: Sequence[str] | None, seed: int) -> list[Example]:
-    """Order rows so that a prefix is what to train on: by the stored ranking, else by a seeded draw."""
+    """Order rows so that a prefix is what to train on: by the stored ranking, else by a seeded draw.
+
+    The pieces of a row that was cut to fit, ``<id>#1`` and so on, stand where the row stands, in their order.
+
+    Args:
+        rows: Rendered rows.
+        ranking: Row ids, best first; rows that it does not name are not trained on.
+        seed: Draws the order where there is no ranking.
+    """
     if ranking is None:
         return sorted(rows, key=lambda row: sha256_json([seed, "example", row.id]))
     place = {row_id: index for index, row_id in enumerate(ranking)}
-    return sorted((row for row in rows if row.id in place), key=lambda row: place[row.id])
+    found = [(place[name], row) for row in rows if (name := _find_ranked(row.id, place)) is not None]
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+
+
+def _find_ranked(row_id: str, place: Mapping[str, int]) -> str | None:
+    """Return the name under which a row, or the row that it is a piece of, is ranked."""
+    whole = row_id.rpartition("#")[0]
+    return row_id if row_id in place else (whole if whole in place else None)
 
 
 def choose_num_examples(
@@ -34,7 +49,8 @@ def choose_num_examples(
         The number and why; the smallest of what is there, what is asked and what fits the time.
 
     Raises:
-        PlanError: E-PLN-003 when no row is left, E-PLN-006 when not one row fits the time.
+        PlanError: E-PLN-003 when no row is left, E-PLN-006 when not one row fits the time, E-PLN-007 when more rows
+            are asked for than there are.
     """
     if available == 0:
         raise PlanError(
@@ -44,6 +60,16 @@ def choose_num_examples(
             allowed="at least one row with something to train on",
             fix="luthier data check FILE",
             field="data.sources",
+        )
+    if section.num_examples is not None and section.num_examples > available:
+        raise PlanError(
+            "E-PLN-007",
+            "plan.num_examples asks for more rows than there are to train on",
+            got=section.num_examples,
+            needs=f"{section.num_examples:,} rows after split, selection and checks",
+            allowed=f"up to {available}",
+            fix=f"--set plan.num_examples={available}",
+            field="plan.num_examples",
         )
     limits = {available: "every row that passed the checks"}
     if section.num_examples is not None:

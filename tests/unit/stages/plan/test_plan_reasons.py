@@ -79,7 +79,7 @@ def test_an_adapters_rate_is_ten_times_that_of_full_tuning() -> None:
     [
         (PlanSection(), 500, "every row that passed the checks"),
         (PlanSection(num_examples=70), 70, "as plan.num_examples says"),
-        (PlanSection(num_examples=9000), 500, "every row that passed the checks"),
+        (PlanSection(num_examples=500), 500, "every row that passed the checks"),
         (PlanSection(minutes=2), 80, "what 2 minutes are estimated to hold at 3 epochs"),
         (PlanSection(minutes=2, num_examples=79), 79, "as plan.num_examples says"),
         (PlanSection(minutes=2, num_examples=80), 80, "as plan.num_examples says"),
@@ -103,6 +103,7 @@ def test_the_bound_that_binds_is_the_one_that_is_told(section: PlanSection, numb
 def test_no_bound_on_rows_is_ever_passed(
     available: int, wanted: int | None, minutes: float | None, seconds: float, epochs: int
 ) -> None:
+    wanted = None if wanted is None else min(wanted, available)
     section = PlanSection(num_examples=wanted, minutes=minutes)
     found, _ = choose_num_examples(section, available=available, seconds_an_epoch_row=seconds, epochs=epochs)
 
@@ -139,6 +140,23 @@ def test_a_ranking_is_kept_and_rows_that_it_does_not_name_are_left_out() -> None
     ordered = order_examples(rows, ranking=["row-3", "gone", "row-0", "row-4"], seed=0)
 
     assert [row.id for row in ordered] == ["row-3", "row-0", "row-4"]
+
+
+def test_the_pieces_of_a_cut_row_stand_where_the_row_is_ranked() -> None:
+    rows = [make_encoded([1], name=name) for name in ("long#1", "long#2", "short", "odd#name", "other#1")]
+
+    ordered = order_examples(rows, ranking=["short", "long", "odd#name"], seed=0)
+
+    assert [row.id for row in ordered] == ["short", "long#1", "long#2", "odd#name"]
+
+
+def test_asking_for_more_rows_than_there_are_is_refused_with_the_number_that_is_there() -> None:
+    with pytest.raises(PlanError) as caught:
+        choose_num_examples(PlanSection(num_examples=9000), available=500, seconds_an_epoch_row=0.5, epochs=3)
+
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.field, problem.got) == ("E-PLN-007", "plan.num_examples", "9000")
+    assert (problem.allowed, problem.fix) == ("up to 500", "--set plan.num_examples=500")
 
 
 def test_without_a_ranking_rows_are_drawn_by_seed_whatever_their_order() -> None:

@@ -1,0 +1,1 @@
+"""Take typical and unusual rows of every topic, and some by chance."""

@@ -1,0 +1,1 @@
+"""Order rows by chance."""
