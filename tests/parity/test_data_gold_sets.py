@@ -3,6 +3,7 @@
 Skipped, aloud, where the shared data is not on the machine.
 """
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PluginChoice
 from luthier.instruments.text.privacy import KINDS, find_private
 from luthier.stages.data.ledger import Entry
+from luthier.stages.data.operators.unicode.mojibake import repair_text
 from luthier.stages.data.pipeline import apply_operators, resolve_operators
 from luthier.stages.data.readers.source import Reading, read_rows
 from tests.fixtures.data_rows import load_lines, read_shared
@@ -103,6 +105,22 @@ def test_every_invisible_character_is_found(dirty: tuple[list[Row], dict[str, di
         assert payload is None or payload in found[row].detail["hidden_text"]
     untouched = [row.id for row in rows if not labels[row.id]["defect"] and row.id in found]
     assert untouched == []
+
+
+def test_all_broken_encoding_is_repaired_and_nothing_else(dirty: tuple[list[Row], dict[str, dict[str, Any]]]) -> None:
+    rows, labels = dirty
+    repaired = {entry.row for entry in _entries(rows, "unicode", {}) if "mojibake" in entry.reasons}
+    misread = {"utf8_as_cp1252", "utf8_as_latin1", "double"}
+    planted = {row.id for row in rows if labels[row.id]["defect"] == "mojibake" and labels[row.id]["sub"] in misread}
+    assert len(planted) > 90
+    assert repaired == planted
+
+
+@pytest.mark.parametrize("name", ["tools/jmultiwoz_tc_dev", "detect/language_dev", "classification/banking77_train"])
+def test_real_text_of_many_languages_is_never_repaired(name: str) -> None:
+    for line in load_lines(read_shared(f"{name}.jsonl.gz")):
+        text = json.dumps(line, ensure_ascii=False)
+        assert repair_text(text) is text
 
 
 def test_every_exact_copy_is_found_and_nothing_else(dirty: tuple[list[Row], dict[str, dict[str, Any]]]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from luthier.stages.data.operators.unicode import characters_table as table
+from luthier.stages.data.operators.unicode.mojibake import repair_text
 
 _MIN_HIDDEN_LETTERS: Final = 3
 _TAG_BASE: Final = 0xE0000
@@ -21,7 +24,7 @@ class Cleaning:
     """What was found in the texts of one row.
 
     Attributes:
-        counts: Characters taken out or replaced by kind.
+        counts: Characters taken out or replaced by kind; under ``mojibake``, texts that were repaired.
         hidden: Texts that invisible characters spelled.
     """
 
@@ -34,26 +37,58 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "\\u00" not in text and "\\r" not in text and table.SUSPECT.search(text) is None
 
 
-def clean_text(text: str, found: Cleaning, *, fix_lookalikes: bool) -> str:
-    """Return the text without hidden and odd characters, in NFC; the same object where nothing changes.
+def clean_text(text: str, found: Cleaning, *, fix_lookalikes: bool, repair: bool = True) -> str:
+    """Return the text without broken, hidden and odd characters, in NFC; the same object where nothing changes.
 
     Args:
         text: Any text.
         found: Filled with what was found.
         fix_lookalikes: Whether look-alike letters in Latin words are replaced.
+        repair: Whether UTF-8 that was read as a Western code page is read again.
 
     Source:
         UAX 15 (NFC), UTS 39 (look-alikes), UTS 51 (joiners, selectors and tags in emoji).
     """
     if table.SUSPECT.search(text) is None and text.isascii():
         return text
-    cleaned = _replace_suspects(text, found)
+    cleaned = repair_text(text) if repair else text  # first: broken letters hold what looks like control characters
+    found.counts.update({"mojibake": 1} if cleaned is not text else {})
+    cleaned = _replace_suspects(cleaned, found)
     if fix_lookalikes and not cleaned.isascii():
         cleaned = table.MIXED_WORD.sub(lambda match: _fix_word(match[0], found), cleaned)
     composed = unicodedata.normalize("NFC", cleaned)
     if composed != cleaned:
         found.counts["nfc"] += 1
+    if repair and composed != text and repair_text(composed) is not composed:  # hidden characters stood between
+        return clean_text(composed, found, fix_lookalikes=fix_lookalikes)
     return composed if composed != text else text
+
+
+def clean_arguments(text: str, clean: Callable[[str], str]) -> str:
+    """Clean a call's JSON arguments; escaped characters are cleaned as what they stand for.
+
+    Args:
+        text: A JSON text, or what a model wrote in its place.
+        clean: Cleans a plain text.
+    """
+    if "\\u" not in text:
+        return clean(text)
+    try:
+        arguments = json.loads(text)
+    except ValueError:
+        return clean(text)
+    cleaned = _clean_value(arguments, clean)
+    return text if cleaned == arguments else json.dumps(cleaned, ensure_ascii=False)
+
+
+def _clean_value(value: Any, clean: Callable[[str], str]) -> Any:  # noqa: ANN401  any JSON value
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): _clean_value(item, clean) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean_value(item, clean) for item in value]
+    return value
 
 
 def _replace_suspects(text: str, found: Cleaning) -> str:

@@ -1,11 +1,11 @@
-"""Take hidden and odd characters out of all texts of a row."""
+"""Repair broken encoding and take hidden and odd characters out of all texts of a row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from luthier.foundation.schema.rows import Row
-from luthier.stages.data.operators.unicode.cleaning import Cleaning, clean_text, is_plain
+from luthier.stages.data.operators.unicode.cleaning import Cleaning, clean_arguments, clean_text, is_plain
 from luthier.stages.data.operators.unicode.config import Config
 from luthier.stages.data.outcomes import Changed, Dropped, HeldOut, Kept, Outcome
 from luthier.stages.data.texts import map_texts
@@ -33,7 +33,11 @@ class UnicodeOperator:
 
 def _clean_row(row: Row, found: Cleaning, config: Config) -> Row:
     fix_lookalikes = config.lookalikes == "fix"
-    return map_texts(row, lambda text: clean_text(text, found, fix_lookalikes=fix_lookalikes), is_clean=is_plain)
+
+    def clean(text: str) -> str:
+        return clean_text(text, found, fix_lookalikes=fix_lookalikes, repair=config.repair)
+
+    return map_texts(row, clean, change_arguments=lambda text: clean_arguments(text, clean), is_clean=is_plain)
 
 
 PLUGIN = UnicodeOperator()
