@@ -72,6 +72,7 @@ CONTRACT = {
     "recipe schema": ["--output"],
     "list": ["FAMILY"],
     "explain": ["CODE"],
+    "completion": ["SHELL"],
     "doctor": [],
     "status": ["--all"],
     "logs": ["RUN", "--last"],

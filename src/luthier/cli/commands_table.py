@@ -40,6 +40,9 @@ ROOT: Final[dict[str, CommandRow]] = {
     "recipe": CommandRow("", "Check and show recipes, and their schema for editors."),
     "list": CommandRow("finding:list_", "List the plug-ins of a family."),
     "explain": CommandRow("finding:explain", "Explain an error code."),
+    "completion": CommandRow(
+        "completion:completion", "Print the script that makes a shell (bash, zsh, fish) complete luthier's words."
+    ),
     "doctor": CommandRow("finding:doctor", "Say what this machine has and lacks, with the line that mends it."),
     "status": CommandRow("workspace:status", "Show what a workspace holds and what is unfinished."),
     "logs": CommandRow("workspace:logs", "Show a run's curve or its failure."),

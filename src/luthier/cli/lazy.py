@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from luthier.cli.commands_table import GROUPS, CommandRow
 
@@ -45,6 +46,13 @@ class LazyGroup(click.Group):
             hint = f"; nearest is {nearest[0]!r}" if nearest else ""
             ctx.fail(f"there is no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands from the table alone: a shell asks at every press of the key."""
+        found = [
+            CompletionItem(name, help=row.summary) for name, row in self.rows.items() if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands from the table alone."""

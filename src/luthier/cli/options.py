@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
+
+STAGE_NAMES: Final = ("data", "model", "plan", "train", "evaluate", "deploy", "monitor")
 
 
 def check_output(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -16,7 +19,17 @@ def check_output(context: click.Context, parameter: click.Parameter, value: Path
     return value
 
 
-recipe_argument: Final = click.argument("recipe", metavar="RECIPE")
+def complete_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Let the shell complete the name of a file; click asks with these three."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_stages(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Complete the name of a stage; click asks with these three."""
+    return [name for name in STAGE_NAMES if name.startswith(incomplete)]
+
+
+recipe_argument: Final = click.argument("recipe", metavar="RECIPE", shell_complete=complete_files)
 overrides_option: Final = click.option(
     "--set",
     "overrides",

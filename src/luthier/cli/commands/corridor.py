@@ -8,7 +8,7 @@ import click
 
 from luthier.cli.commands.release import draw_parity
 from luthier.cli.face import Face, command, draw_facts, draw_table
-from luthier.cli.options import overrides_option, recipe_argument
+from luthier.cli.options import complete_stages, overrides_option, recipe_argument
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,12 @@ WAITING: Final = 5
 
 @command()
 @recipe_argument
-@click.option("--until", metavar="STAGE", help="The last stage to run, such as data, plan, train or evaluate.")
+@click.option(
+    "--until",
+    metavar="STAGE",
+    shell_complete=complete_stages,
+    help="The last stage to run, such as data, plan, train or evaluate.",
+)
 @overrides_option
 def run(face: Face, *, recipe: str, until: str | None, overrides: tuple[str, ...]) -> int:
     """Run a recipe's stages: what is there is reused, what was broken off goes on."""
@@ -105,7 +110,17 @@ def draw(result: CorridorResult) -> list[RenderableType]:
         parts += ["", *draw_report(result.report)]
     if result.release is not None:
         parts += ["", *draw_release(result.release, result.to_json()["parity"])]
-    return parts
+    return [*parts, *draw_next(result)]
+
+
+def draw_next(result: CorridorResult) -> list[RenderableType]:
+    """Say how to talk to what was trained: the release, or the run where nothing was released."""
+    if result.release is not None:
+        return [f"talk to it: luthier chat release:{result.release.identity.name}"]
+    if result.run_id is None:
+        return []
+    why = "nothing is released, and the tuned model is there all the same; " if result.is_denied else ""
+    return [f"{why}talk to it: luthier chat run:{result.run_id}"]
 
 
 def draw_plan(record: Plan) -> list[RenderableType]:
