@@ -39,7 +39,7 @@ def attend_forest(
     """Attend within each segment and to its ancestors.
 
     Args:
-        query_1HNK: Queries of the whole stream.
+        query_1HNK: Queries of the whole stream, or as many as the forest has.
         key_1GNK: Keys, with fewer heads where heads are grouped.
         value_1GNK: Values.
         forest: Which tokens see which.
@@ -47,17 +47,21 @@ def attend_forest(
         sliding_window: A token sees this many positions back, itself included; None sees all.
 
     Returns:
-        Outputs of the whole stream.
+        Outputs of all queries.
 
     Shapes:
-        H query heads, G key-value heads, N tokens, K head width; the result is (1, H, N, K).
+        H query heads, G key-value heads, N tokens, K head width; the result is (1, H, N, K), or (1, H, Q, K) for Q
+        queries in all.
     """
     dtype = product_dtype(query_1HNK)
     query_1HNK, key_1GNK, value_1GNK = (t_1XNK.to(dtype) for t_1XNK in (query_1HNK, key_1GNK, value_1GNK))
     lengths = list(forest.lengths)
-    queries, keys, values = (t_1XNK.split(lengths, dim=2) for t_1XNK in (query_1HNK, key_1GNK, value_1GNK))
-    outputs: list[Tensor] = [query_1HNK] * len(forest)
+    keys, values = (t_1GNK.split(lengths, dim=2) for t_1GNK in (key_1GNK, value_1GNK))
+    queries = query_1HNK.split(list(forest.num_queries or lengths), dim=2)
+    outputs = list(queries)
     for family in forest.families:
+        if not queries[family[0]].shape[2]:
+            continue
         stacked = [
             torch.cat([parts[i] for i in family]) if len(family) > 1 else parts[family[0]]
             for parts in (queries, keys, values)

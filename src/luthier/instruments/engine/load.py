@@ -31,6 +31,7 @@ from luthier.foundation.core.model_files import is_pickle
 from luthier.instruments.engine import attention as forest_attention
 from luthier.instruments.engine.allocation import keep_freed_memory
 from luthier.instruments.engine.fused import WeightCopies, fuse_modules, product_dtype
+from luthier.instruments.engine.fused_attention import fuse_attention
 from luthier.instruments.engine.last_block import TARGETS_KEY, trim_last_block
 from luthier.instruments.engine.loss import HeadForm, compute_logits
 from luthier.instruments.engine.packing import PackedBatch, pack_rows
@@ -254,7 +255,12 @@ def wrap_model(model: Any, *, attention: Literal["packed", "plain"] = "packed") 
         if not loaded.why_not:
             loaded.can_pack = True
             config._attn_implementation = forest_attention.ATTENTION_NAME
+            layers = fuse_attention(loaded.decoder, config)
             loaded.why_not = _disprove_packing(loaded)
+            if loaded.why_not and layers:  # its attention only looks plain
+                for layer in layers:
+                    del layer.forward
+                loaded.why_not = _disprove_packing(loaded)
             loaded.can_pack = not loaded.why_not
             loaded.can_trim = loaded.can_pack and _can_trim(loaded)
         if not loaded.can_pack:

@@ -33,6 +33,7 @@ class Forest:
         starts: First token of each segment.
         ends: One past the last token of each segment.
         parents: Index of the segment that each one continues; -1 for a root.
+        num_queries: How many of each segment's tokens ask, which are its last ones, alike in a family; empty for all.
 
     Shapes:
         S = segments; every tuple is (S,). Segments tile the stream: each starts where the one before ends.
@@ -41,6 +42,7 @@ class Forest:
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     parents: tuple[int, ...]
+    num_queries: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the segments tile the stream and that parents come first."""

@@ -14,7 +14,7 @@ from luthier.foundation.schema.plan import Reason
 from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.memory import count_kept_keys, estimate_memory, explain_over_budget
 
-USUAL_PACK: Final = 1024  # beyond this a pack wins no speed on a processor, and its memory grows on
+USUAL_PACK: Final = 1536  # beyond this a pack wins little speed on a processor, and its memory grows on
 LARGEST_PACK: Final = 4096  # where rows share their beginnings, a pack that holds the whole step computes them once
 SHARING_PAYS: Final = 1.25  # tokens written out over tokens computed, from which a whole step is packed together
 COMFORT: Final = 0.8  # share of the limit that a pack may fill before packs get smaller
@@ -51,7 +51,7 @@ def prefer_pack_tokens(steps: Sequence[Sequence[NDArray[np.int32]]], *, num_apar
         num_apart: Tokens to compute where each example is by itself; None where every sequence is an example.
 
     Returns:
-        1,024; or, where the examples of a step share so much that packing them together saves a fifth of the work, what
+        1,536; or, where the examples of a step share so much that packing them together saves a fifth of the work, what
         the largest step takes with shared beginnings counted once, up to 4,096.
     """
     distinct = [count_distinct_tokens(rows) for rows in steps]
