@@ -186,7 +186,7 @@ REFERENCES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a word": ("nothing-here", "E-LIF-007", ("names no model",)),
     "a folder that is not there": ("./nothing/here", "E-LIF-008", ("no such folder",)),
     "a release": ("release:desk", "E-DEP-007", ("there is no release", "luthier release list")),
-    "an address": ("http://localhost:1/v1#m", "E-REC-010", ("not built",)),
+    "an address without a model": ("http://localhost:1/v1", "E-LIF-010", ("no model", "#MODEL")),
 }
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.api.generate import locate_base, open_files, read_conversations
+from luthier.api.generate import locate_base, open_files, open_model, read_conversations
 from luthier.foundation.core.progress import Progress, SilentProgress
 from luthier.foundation.schema.report import Difference
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from luthier.stages.evaluate.pairwise import Comparison
+    from luthier.stages.evaluate.pairwise import Comparison, ModelFiles
+    from luthier.stages.evaluate.remote_model import RemoteModel
 
 ALPHA = 0.05
 
@@ -29,6 +31,7 @@ class Comparing:
         max_new_tokens: Longest answer.
         seed: Seed of the draw and of resampling.
         form: What the rows look like; ``auto`` looks.
+        api_key_envs: Environment variables with the keys of models behind addresses, one for each, in order.
     """
 
     metrics: Sequence[str] = ("exact_match",)
@@ -36,6 +39,7 @@ class Comparing:
     max_new_tokens: int = 128
     seed: int = 0
     form: str = "auto"
+    api_key_envs: Sequence[str] = ()
 
 
 def compare(
@@ -50,7 +54,7 @@ def compare(
     """Ask two models every assistant turn of a file after its true history and compare their answers.
 
     Args:
-        first: A reference; ``base`` is the other one's base.
+        first: A reference; ``base`` is the other one's base, and the default one beside an address.
         second: Another.
         path: A file of rows with answers.
         workspace: The folder that holds ``.luthier``.
@@ -88,25 +92,41 @@ def compare_rows(
         EvalError: E-EVA-004 without questions, E-EVA-009 for a metric that fits none.
     """
     from luthier.foundation.schema.sections import PluginChoice
-    from luthier.lifecycle.references import resolve_pair
 
     wanted = comparing or Comparing()
     _check_metrics(wanted)
-    store = Workspace.open(workspace)
-    references = resolve_pair(first, second, workspace=store, locate=locate_base)
-    left, right = (open_files(reference, store) for reference in references)
+    with _open_pair((first, second), wanted, Workspace.open(workspace)) as (left, right):
+        from luthier.stages.evaluate.pairwise import AskOptions, compare_models
 
-    from luthier.stages.evaluate.pairwise import AskOptions, compare_models
-
-    found = compare_models(
-        left,
-        right,
-        rows,
-        metrics=[PluginChoice(type=metric) for metric in wanted.metrics],
-        options=AskOptions(wanted.max_new_tokens, wanted.max_questions, wanted.seed),
-        progress=progress or SilentProgress(),
-    )
+        found = compare_models(
+            left,
+            right,
+            rows,
+            metrics=[PluginChoice(type=metric) for metric in wanted.metrics],
+            options=AskOptions(wanted.max_new_tokens, wanted.max_questions, wanted.seed),
+            progress=progress or SilentProgress(),
+        )
     return {"first": first, "second": second, **_to_json(found)}
+
+
+@contextmanager
+def _open_pair(
+    refs: tuple[str, str], wanted: Comparing, store: Workspace
+) -> Iterator[tuple[ModelFiles | RemoteModel, ModelFiles | RemoteModel]]:
+    """Open both models; where one is an address, the other stands for itself."""
+    from luthier.api.addresses import is_address, match_keys
+    from luthier.lifecycle.references import resolve_pair
+
+    keys = match_keys(refs, wanted.api_key_envs)
+    if not any(is_address(ref) for ref in refs):
+        left, right = resolve_pair(*refs, workspace=store, locate=locate_base)
+        yield open_files(left, store), open_files(right, store)
+        return
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(open_model(ref, store, api_key_env=key)) for ref, key in zip(refs, keys, strict=True)
+        )
+        yield first, second
 
 
 def _check_metrics(comparing: Comparing) -> None:

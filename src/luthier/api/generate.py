@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from luthier.foundation.core.errors import DataError, ModelError, RecipeError
 from luthier.foundation.core.progress import Progress, SilentProgress
@@ -16,6 +17,11 @@ from luthier.foundation.store.workspace import Workspace
 if TYPE_CHECKING:
     from luthier.lifecycle.references import Reference
     from luthier.stages.evaluate.pairwise import ModelFiles
+    from luthier.stages.evaluate.remote_model import RemoteModel
+
+MAX_TEMPERATURE: Final = 100
+MAX_REMOTE_TEMPERATURE: Final = 2
+"""What OpenAI's API takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Generation:
         seed: Seed of the draws; not used when greedy.
         num_rows: How many rows of the file are answered; None for all.
         form: What its rows look like; ``auto`` looks.
+        api_key_env: Environment variable with the key of a model behind an address.
     """
 
     max_new_tokens: int = 128
@@ -37,6 +44,7 @@ class Generation:
     seed: int = 0
     num_rows: int | None = None
     form: str = "auto"
+    api_key_env: str | None = None
 
 
 def generate(
@@ -50,29 +58,49 @@ def generate(
     """Answer every row of a file: a conversation's last assistant turn is left out and asked for.
 
     Args:
-        ref: ``base``, ``run:ID``, or the path of a model folder or a PEFT adapter.
+        ref: ``base``, ``run:ID``, ``release:NAME``, the path of a model or an adapter, or ``http://HOST/v1#MODEL``.
         path: A file of rows.
         workspace: The folder that holds ``.luthier``.
         generation: How to answer.
         progress: Told how far it is.
 
     Returns:
-        One object a row in the file's order: ``id``, ``answer``, ``finish_reason``, ``num_tokens``, and
-        ``reference`` where the row has an answer.
+        One object a row in the file's order: ``id``, ``answer``, ``finish_reason``, ``num_tokens`` (absent where a
+        server does not count them), and ``reference`` where the row has an answer.
 
     Raises:
-        RecipeError: E-LIF-007 for a reference that names nothing, E-REC-002 for a bound that cannot be.
+        RecipeError: E-LIF-007 and E-LIF-010 for a reference that names nothing, E-REC-002 for a bound that cannot be.
         DataError: When the file cannot be read or a row asks nothing.
         EvalError: E-EVA-001 when a prompt leaves no room for an answer.
+        EnvironmentLacks: E-DEP-006 when the model's server does not answer, E-SRV-010 without its key.
     """
-    from luthier.lifecycle.references import resolve_reference
+    from luthier.api.addresses import is_address, match_keys
 
     wanted = generation or Generation()
-    _check_generation(wanted)
+    _check_generation(wanted, is_remote=is_address(ref))
+    (key,) = match_keys([ref], [wanted.api_key_env] if wanted.api_key_env else [])
     rows = read_conversations(path, form=wanted.form)[: wanted.num_rows]
-    store = Workspace.open(workspace)
-    files = open_files(resolve_reference(ref, workspace=store, locate=locate_base), store)
-    return _answer(files, rows, wanted, progress or SilentProgress())
+    with open_model(ref, Workspace.open(workspace), api_key_env=key) as model:
+        return _answer(model, rows, wanted, progress or SilentProgress())
+
+
+@contextmanager
+def open_model(ref: str, workspace: Workspace, *, api_key_env: str | None = None) -> Iterator[ModelFiles | RemoteModel]:
+    """Open what a reference names, be it files or an address.
+
+    Raises:
+        LuthierError: As ``resolve_reference`` and ``open_address``.
+    """
+    from luthier.api.addresses import is_address, open_address
+    from luthier.lifecycle.references import resolve_reference
+
+    if not is_address(ref):
+        yield open_files(resolve_reference(ref, workspace=workspace, locate=locate_base), workspace)
+        return
+    from luthier.stages.evaluate.remote_model import RemoteModel
+
+    with open_address(ref, api_key_env=api_key_env) as client:
+        yield RemoteModel(client)
 
 
 def locate_base(base: str) -> Path:
@@ -158,10 +186,11 @@ def read_conversations(path: Path, *, form: str = "auto") -> list[Row]:
     return list(read.rows)
 
 
-def _check_generation(wanted: Generation) -> None:
+def _check_generation(wanted: Generation, *, is_remote: bool) -> None:
+    hottest = MAX_REMOTE_TEMPERATURE if is_remote else MAX_TEMPERATURE
     bounds = {
         "max_new_tokens": 1 <= wanted.max_new_tokens <= 100_000,
-        "temperature": 0 <= wanted.temperature <= 100,
+        "temperature": 0 <= wanted.temperature <= hottest,
         "top_p": 0 < wanted.top_p <= 1,
         "num_rows": wanted.num_rows is None or wanted.num_rows >= 1,
     }
@@ -171,18 +200,21 @@ def _check_generation(wanted: Generation) -> None:
                 "E-REC-002",
                 f"'{name}' does not accept this value",
                 got=getattr(wanted, name),
-                allowed="max_new_tokens 1 to 100000, temperature 0 to 100, top_p above 0 and up to 1, num_rows from 1",
+                allowed=f"max_new_tokens 1 to 100000, temperature 0 to {hottest}, top_p above 0 and up to 1, num_rows "
+                "from 1",
                 fix="luthier generate --help",
                 field=name,
             )
 
 
-def _answer(files: ModelFiles, rows: Sequence[Row], wanted: Generation, progress: Progress) -> list[dict[str, Any]]:
+def _answer(
+    model: ModelFiles | RemoteModel, rows: Sequence[Row], wanted: Generation, progress: Progress
+) -> list[dict[str, Any]]:
     from luthier.stages.evaluate.pairwise import AskOptions, generate_answers
 
     options = AskOptions(max_new_tokens=wanted.max_new_tokens, seed=wanted.seed)
     found: dict[str, dict[str, Any]] = {}
-    answers = generate_answers(files, rows, options=options, temperature=wanted.temperature, top_p=wanted.top_p)
+    answers = generate_answers(model, rows, options=options, temperature=wanted.temperature, top_p=wanted.top_p)
     with progress.task("generate", total=len(rows), unit="rows") as task:
         for answer in answers:
             found[str(answer["id"])] = answer

@@ -20,6 +20,7 @@ from luthier.foundation.schema.model import ModelChoice
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.run import Run
 from luthier.foundation.store.workspace import Workspace
+from luthier.lifecycle.addresses import refuse_address
 from luthier.lifecycle.releases import find_recorded_manifest, find_release, is_release_folder
 
 DEFAULT_BASE: Final = "smollm2-135m-instruct"
@@ -84,21 +85,14 @@ def resolve_reference(ref: str, *, workspace: Workspace, locate: Locate) -> Refe
         locate: Returns the folder of a base by catalogue name or path.
 
     Raises:
-        RecipeError: E-LIF-007 for what names nothing, E-DEP-007 for an unknown release, E-REC-010 for addresses, which
-            are not built.
+        RecipeError: E-LIF-007 for what names nothing, E-DEP-007 for an unknown release, E-LIF-011 for an address,
+            which has no files; see ``addresses.py``.
         ModelError: E-LIF-008 for a path that holds no model.
         PolicyDenied: E-DEP-008 for a release of which a byte was changed.
     """
     if ref == "base":
         return Reference(ref=ref, kind="base", base=DEFAULT_BASE, base_folder=locate(DEFAULT_BASE))
-    if ref.startswith(("http://", "https://")):
-        raise RecipeError(
-            "E-REC-010",
-            "models behind an address are not built in this version",
-            got=ref,
-            allowed="base, run:ID, release:NAME, or the path of a release, a model, an adapter or a GGUF file",
-            fix="luthier runs",
-        )
+    refuse_address(ref)
     if ref.startswith("run:"):
         return _resolve_run(ref, workspace, locate)
     if ref.startswith("release:") or is_release_folder(Path(ref)):

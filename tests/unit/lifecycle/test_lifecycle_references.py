@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, ModelError, RecipeError, StoreError
 from luthier.foundation.schema.model import ModelWitness
+from luthier.lifecycle.addresses import parse_address
 from luthier.lifecycle.references import lay_out, resolve_pair, resolve_reference
 from tests.fixtures.example_records import make_examples
 from tests.fixtures.fake_stages import Bench, open_quick_folder
@@ -122,11 +123,45 @@ def test_an_unfinished_run_is_no_reference(bench: Bench) -> None:
         resolve_reference("run:bbbbbbbbbbbb", workspace=bench.workspace, locate=locate)
 
 
+def test_an_address_is_read_into_what_is_asked_and_what_for() -> None:
+    found = parse_address("https://models.example:8443/v1/#org/name:tag@12")
+    assert found is not None
+    assert (found.url, found.model) == ("https://models.example:8443/v1", "org/name:tag@12")
+    assert parse_address("http://[::1]:8000/v1#m") is not None
+    assert [parse_address(ref) for ref in ("base", "run:ab", "ftp://host/v1#m", "./http")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        *("http://h/v1", "http://h/v1#", "http:///v1#m", "https://#m", "http://h:port/v1#m", "http://[::1/v1#m"),
+        *(
+            "http://h/v1?key=1#m",
+            "http://h/v1#a b",
+            "http://h/v1#a\x00",
+            "http://h\n/v1#m",
+            "http://h/v1#" + "m" * 3000,
+        ),
+        *("http://me:secret@h/v1#m", "http://secret@h/v1#m"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_and_no_password_shown(ref: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_address(ref)
+    problem = caught.value.problems[0]
+    assert (problem.code, caught.value.exit_code) == ("E-LIF-010", 2)
+    assert "#MODEL" in problem.allowed
+    assert problem.fix
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ref", ["http://localhost:8000/v1#m", "https://h/v1#m"])
-def test_addresses_are_refused_as_not_built(bench: Bench, ref: str) -> None:
+def test_an_address_is_refused_where_files_are_needed(bench: Bench, ref: str) -> None:
     with pytest.raises(RecipeError) as caught:
         resolve_reference(ref, workspace=bench.workspace, locate=locate)
-    assert (caught.value.code, caught.value.exit_code) == ("E-REC-010", 2)
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.got, caught.value.exit_code) == ("E-LIF-011", ref, 2)
+    assert "run:ID" in problem.allowed
 
 
 @pytest.mark.parametrize("ref", ["release:desk", "release:desk@abc", "release:", "release:../desk"])

@@ -23,12 +23,13 @@ from luthier.cli.options import data_option, form_option, output_option
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="When drawing."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")
+@click.option("--api-key-env", metavar="NAME", help="Environment variable with an address's key.")
 @output_option
 def generate(face: Face, *, ref: str, path: Path, output: Path | None, **settings: Any) -> None:  # noqa: ANN401
     """Answer every row of a file with a model.
 
-    REF is `base`, `run:ID`, or the path of a model folder or a PEFT adapter. A conversation's last
-    assistant turn is left out and asked for.
+    REF is `base`, `run:ID`, `release:NAME`, the path of a model folder or a PEFT adapter, or `http://HOST/v1#MODEL`. A
+    conversation's last assistant turn is left out and asked for.
     """
     from luthier.api import generate as api
     from luthier.foundation.core.files import write_atomic
@@ -54,10 +55,14 @@ def generate(face: Face, *, ref: str, path: Path, output: Path | None, **setting
 @click.option("--max-questions", metavar="N", type=click.IntRange(1), help="Draw this many questions by seed.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=128, show_default=True, help="Longest answer.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of draw and resampling.")
+@click.option(
+    "--api-key-env", "api_key_envs", metavar="NAME", multiple=True, help="Environment variable with an address's key."
+)
 def compare(face: Face, *, first: str, second: str, path: Path, **settings: Any) -> None:  # noqa: ANN401
     """Compare two models on the same rows: second minus first, with a verdict.
 
-    REF is `base` (the other one's base), `run:ID`, or the path of a model folder or a PEFT adapter.
+    REF is `base` (the other one's base), `run:ID`, `release:NAME`, the path of a model folder or a PEFT adapter, or
+    `http://HOST/v1#MODEL`. Two addresses with keys take --api-key-env twice.
     """
     from luthier.api import compare as api
 

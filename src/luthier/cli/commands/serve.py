@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +14,9 @@ import click
 from luthier.cli.face import Face, command
 
 if TYPE_CHECKING:
+    from luthier.api.addresses import Turn
     from luthier.foundation.schema.rows import Message
-    from luthier.foundation.schema.serving import ChatRequest, ChatRuntime
+    from luthier.foundation.schema.serving import ChatRuntime
 
 precision_option = click.option(
     "--precision",
@@ -86,21 +88,18 @@ def _announce(face: Face, url: str, runtime: ChatRuntime) -> None:
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the draws.")
 @precision_option
-def chat(face: Face, *, ref: str, system: str | None, precision: Any, **settings: Any) -> None:  # noqa: ANN401
+@click.option("--api-key-env", metavar="NAME", help="Environment variable with an address's key.")
+def chat(face: Face, *, ref: str, system: str | None, **settings: Any) -> None:  # noqa: ANN401
     """Talk to a model line by line; answers appear as they are computed.
 
-    Each line of standard input is a turn, with all turns before it; `/reset` forgets them, `/exit` ends. With --json,
-    each turn gives one object a line.
+    REF is as for `serve`, or `http://HOST/v1#MODEL`. Each line of standard input is a turn, with all turns before it;
+    `/reset` forgets them, `/exit` ends. With --json, each turn gives one object a line.
     """
-    from luthier.api import serve as api
     from luthier.foundation.schema.rows import Message
-    from luthier.foundation.schema.serving import ChatRequest
 
-    runtime = api.open_runtime([ref], workspace=face.workspace, serving=api.Serving(precision=precision, max_rows=1))
     start = [Message(role="system", content=system)] if system else []
     history = list(start)
-    model = runtime.models()[0].name
-    try:
+    with _open_talk(face, ref, **settings) as talk:
         for line in _read_lines():
             if line == "/exit":
                 break
@@ -108,10 +107,45 @@ def chat(face: Face, *, ref: str, system: str | None, precision: Any, **settings
                 history = list(start)
                 continue
             history.append(Message(role="user", content=line))
-            request = ChatRequest(model=model, messages=tuple(history), **settings)
-            history.append(_answer(face, runtime, request))
+            history.append(_show_turn(face, talk(tuple(history))))
+
+
+@contextmanager
+def _open_talk(
+    face: Face,
+    ref: str,
+    *,
+    precision: Any,  # noqa: ANN401  click's choice
+    api_key_env: str | None,
+    **settings: Any,  # noqa: ANN401  fields of a request
+) -> Iterator[Callable[[tuple[Message, ...]], Iterator[Turn]]]:
+    """Give what answers a conversation: a model of our own, or one behind an address."""
+    from luthier.api import addresses
+    from luthier.api import serve as api
+
+    (key,) = addresses.match_keys([ref], [api_key_env] if api_key_env else [])
+    if addresses.is_address(ref):
+        with addresses.open_address(ref, api_key_env=key) as client:
+            yield lambda messages: addresses.stream_turn(client, messages, settings)
+        return
+    runtime = api.open_runtime([ref], workspace=face.workspace, serving=api.Serving(precision=precision, max_rows=1))
+    try:
+        yield lambda messages: _stream_own(runtime, messages, settings)
     finally:
         runtime.close(drain_seconds=0)
+
+
+def _stream_own(runtime: ChatRuntime, messages: tuple[Message, ...], settings: dict[str, Any]) -> Iterator[Turn]:
+    from luthier.api.addresses import Turn
+    from luthier.foundation.schema.serving import ChatRequest
+
+    request = ChatRequest(model=runtime.models()[0].name, messages=messages, **settings)
+    answering = runtime.submit(request)
+    try:
+        for piece in answering:
+            yield Turn(piece.text, len(piece.token_ids), piece.finish_reason)
+    finally:
+        answering.cancel()
 
 
 def _read_lines() -> Iterable[str]:
@@ -127,23 +161,19 @@ def _read_lines() -> Iterable[str]:
             yield line.strip()
 
 
-def _answer(face: Face, runtime: ChatRuntime, request: ChatRequest) -> Message:
-    """Stream one answer to stdout and return it as a turn."""
+def _show_turn(face: Face, pieces: Iterator[Turn]) -> Message:
+    """Stream one answer to stdout and return it as a turn; where nobody counts its tokens, none are told."""
     from luthier.foundation.schema.rows import Message
 
-    answering = runtime.submit(request)
     text, num_tokens, finish_reason = "", 0, None
-    try:
-        for piece in answering:
-            text, num_tokens, finish_reason = text + piece.text, num_tokens + len(piece.token_ids), piece.finish_reason
-            if piece.text and not face.is_json:
-                click.echo(piece.text, nl=False)
-                sys.stdout.flush()
-    finally:
-        answering.cancel()
+    for piece in pieces:
+        text, num_tokens, finish_reason = text + piece.text, num_tokens + piece.num_tokens, piece.finish_reason
+        if piece.text and not face.is_json:
+            click.echo(piece.text, nl=False)
+            sys.stdout.flush()
     if face.is_json:
-        shown = {"answer": text, "finish_reason": finish_reason, "num_tokens": num_tokens}
-        click.echo(json.dumps(shown, ensure_ascii=False))
+        counted = {"num_tokens": num_tokens} if num_tokens else {}
+        click.echo(json.dumps({"answer": text, "finish_reason": finish_reason, **counted}, ensure_ascii=False))
     else:
         click.echo("")
     sys.stdout.flush()

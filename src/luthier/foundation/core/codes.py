@@ -131,6 +131,8 @@ ErrorCode = Literal[
     "E-LIF-007",
     "E-LIF-008",
     "E-LIF-009",
+    "E-LIF-010",
+    "E-LIF-011",
     "E-GOV-001",
     "E-GOV-002",
     "E-GOV-003",

@@ -515,6 +515,16 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "`--resume` takes up a run that was begun with this very recipe, rows and base; there is none.",
         "Leave out `--resume` to begin one, or put back what was changed; `luthier runs` lists what was begun.",
     ),
+    "E-LIF-010": Explanation(
+        "Address that cannot be used",
+        "A model behind an address needs a host and, after `#`, the name that requests ask for; a password in it would be shown and stored.",
+        "Write `http://HOST:PORT/v1#MODEL`, and name a key's environment variable with `--api-key-env`.",
+    ),
+    "E-LIF-011": Explanation(
+        "An address has no files",
+        "What serves, certifies or weighs a model needs its files; behind an address there are only answers.",
+        "Give the folder, the run or the release; `chat`, `generate` and `compare` take an address.",
+    ),
     **CURATION_EXPLANATIONS,
     **RELEASE_EXPLANATIONS,
     **WATCH_EXPLANATIONS,

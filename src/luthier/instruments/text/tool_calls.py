@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any, Final, Literal, get_args
 
 from luthier.foundation.core.hashing import canonical_json
@@ -45,6 +46,24 @@ def parse_tool_calls(text: str, style: str = "hermes") -> tuple[str, tuple[ToolC
         call = _read_call(text)
         return ("", (call,)) if call else (text, ())
     return text, ()
+
+
+def name_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Give tool calls without a name one, and the results after them the same: servers ask for it."""
+    numbers, waiting, named = count(1), [], []
+    for message in messages:
+        if message.tool_calls:
+            calls = tuple(
+                call if call.id else call.model_copy(update={"id": f"call_{next(numbers)}"})
+                for call in message.tool_calls
+            )
+            waiting = [call.id for call in calls]
+            named.append(message.model_copy(update={"tool_calls": calls}))
+        elif message.role == "tool" and message.tool_call_id is None and waiting:
+            named.append(message.model_copy(update={"tool_call_id": waiting.pop(0)}))
+        else:
+            named.append(message)
+    return tuple(named)
 
 
 def find_call_style(template: ChatTemplate) -> CallStyle:

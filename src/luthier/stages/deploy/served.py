@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from luthier.instruments.engine.score import ProbeScores, score_probes
 from luthier.instruments.remote.clients.openai_compatible import ServedAnswer
 from luthier.instruments.text.encode import encode_prompt
 from luthier.instruments.text.tokens import TextTokenizer
+from luthier.instruments.text.tool_calls import name_calls
 from luthier.stages.deploy.comparison import FP32_CONTRACT, Comparison, Contract, compare_scores
 from luthier.stages.deploy.probes import LiveProbe, encode_scored, to_conversation
 
@@ -67,24 +67,6 @@ def _make_prompt(row: Row, tokenizer: TextTokenizer) -> Prompt | None:
     except DataError:
         return None  # a template that writes whole dialogues only, which the step `rendered` has compared
     return Prompt(row.id, messages, row.tools, ids_T)
-
-
-def name_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Give tool calls without a name one, and the results after them the same: servers ask for it."""
-    numbers, waiting, named = count(1), [], []
-    for message in messages:
-        if message.tool_calls:
-            calls = tuple(
-                call if call.id else call.model_copy(update={"id": f"call_{next(numbers)}"})
-                for call in message.tool_calls
-            )
-            waiting = [call.id for call in calls]
-            named.append(message.model_copy(update={"tool_calls": calls}))
-        elif message.role == "tool" and message.tool_call_id is None and waiting:
-            named.append(message.model_copy(update={"tool_call_id": waiting.pop(0)}))
-        else:
-            named.append(message)
-    return tuple(named)
 
 
 def find_served_breach(prompts: Sequence[Prompt], answers: Sequence[ServedAnswer]) -> str:

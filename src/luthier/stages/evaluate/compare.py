@@ -94,17 +94,7 @@ def score_metric(
     """
     metric: Metric = registry.load_runtime("metrics", choice.type)
     config: Any = registry.load_config("metrics", choice.type).model_validate(choice.options)
-    first = next(iter(items.values()))
-    kept = [place for place, item in enumerate(first) if metric.counts(item, config)]
-    if not kept:
-        raise EvalError(
-            "E-EVA-009",
-            f"the metric {name!r} counts none of the {len(first)} questions",
-            got=f"{choice.type} {choice.options}",
-            allowed="a metric that fits the rows",
-            fix="luthier list metrics",
-            field="evaluate.suites",
-        )
+    kept = find_counted(name, choice, next(iter(items.values())))
     chosen = {system: [answered[place] for place in kept] for system, answered in items.items()}
     return ScoredMetric(
         name=name,
@@ -117,6 +107,27 @@ def score_metric(
         },
         seed=derive_seed(seed, "evaluate", "stats", name),
     )
+
+
+def find_counted(name: str, choice: PluginChoice, items: Sequence[Item]) -> list[int]:
+    """Return the places of the questions that count for a metric.
+
+    Raises:
+        EvalError: E-EVA-009 when none does, such as answers for a metric that weighs texts.
+    """
+    metric: Metric = registry.load_runtime("metrics", choice.type)
+    config: Any = registry.load_config("metrics", choice.type).model_validate(choice.options)
+    kept = [place for place, item in enumerate(items) if metric.counts(item, config)]
+    if not kept:
+        raise EvalError(
+            "E-EVA-009",
+            f"the metric {name!r} counts none of the {len(items)} questions",
+            got=f"{choice.type} {choice.options}",
+            allowed="a metric that fits the rows",
+            fix="luthier list metrics",
+            field="evaluate.suites",
+        )
+    return kept
 
 
 def _to_item(prompt: Prompt, answer: Answer, base: Answer, call_style: str) -> Item:

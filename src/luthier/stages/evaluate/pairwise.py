@@ -12,18 +12,22 @@ from luthier.foundation.schema.report import Difference, MetricValue
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PluginChoice
 from luthier.instruments.engine.runtimes.torch_batched.config import Config as RuntimeConfig
-from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN, Asked
+from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN
+from luthier.instruments.engine.runtimes.torch_batched.runtime import Asked as AskedTokens
 from luthier.instruments.measure.metric import Item
 from luthier.instruments.text.encode import encode_prompt
-from luthier.instruments.text.questions import iterate_questions
-from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
-from luthier.instruments.text.tool_calls import find_call_style, parse_tool_calls
-from luthier.stages.evaluate.compare import find_flipped, list_differences, list_values, score_metric
+from luthier.instruments.text.questions import Question, iterate_questions
+from luthier.instruments.text.tokens import load_tokenizer
+from luthier.instruments.text.tool_calls import find_call_style, parse_tool_calls, render_tool_calls
+from luthier.stages.evaluate.compare import find_counted, find_flipped, list_differences, list_values, score_metric
 from luthier.stages.evaluate.harness import Answer
 from luthier.stages.evaluate.machine import TUNED, EngineMachine, TunedFiles
+from luthier.stages.evaluate.remote_model import RemoteModel
 from luthier.stages.evaluate.suite import Prompt, draw, refuse_empty
 
 FIRST, SECOND = "first", "second"
+Asked = tuple[Row, Question]
+"""A question with its row, whose further columns metrics may want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,8 @@ class Comparison:
 
 
 def compare_models(
-    first: ModelFiles,
-    second: ModelFiles,
+    first: ModelFiles | RemoteModel,
+    second: ModelFiles | RemoteModel,
     rows: Sequence[Row],
     *,
     metrics: Sequence[PluginChoice],
@@ -94,18 +98,14 @@ def compare_models(
     Raises:
         EvalError: E-EVA-001 for a question too long, E-EVA-004 without questions, E-EVA-009 for a metric that fits
             none.
+        EnvironmentLacks: E-DEP-006 when a model's server does not answer.
     """
-    answered: dict[str, list[Item]] = {}
-    prompts: list[Prompt] = []
-    machine = None
-    for name, files in ((FIRST, first), (SECOND, second)):
-        is_same_load = machine is not None and first.base_folder == second.base_folder and first.tuned is None
-        if machine is None or not is_same_load or first.chat_template != second.chat_template:
-            machine = files.open(options.precision, options.seed)
-        else:
-            machine.tuned = files.tuned
-        prompts = gather_prompts(rows, machine.tokenizer, options)
-        answered[name] = _ask(machine, files.system, prompts, options, progress)
+    asked = gather_questions(rows, options)
+    prompts = [_put(row, question) for row, question in asked]
+    refuse_empty(prompts, on="the given file", needs="rows with an assistant's turn after a user's or a tool's")
+    for choice in metrics:
+        find_counted(choice.type, choice, [Item(prompt.reference, fields=prompt.fields) for prompt in prompts])
+    answered = dict(zip((FIRST, SECOND), _ask_both((first, second), asked, options, progress), strict=True))
     scored = [score_metric(choice.type, choice, prompts, answered, seed=options.seed) for choice in metrics]
     better, worse = find_flipped(scored[0], FIRST, SECOND)
     return Comparison(
@@ -120,29 +120,24 @@ def compare_models(
     )
 
 
-def gather_prompts(rows: Sequence[Row], tokenizer: TextTokenizer, options: AskOptions) -> list[Prompt]:
-    """Return the questions of rows, drawn by seed where there is a bound.
-
-    Raises:
-        EvalError: E-EVA-004 without questions.
-    """
+def gather_questions(rows: Sequence[Row], options: AskOptions) -> list[Asked]:
+    """Return the questions of rows, drawn by seed where there is a bound."""
     questions = [(row, question) for row in rows for question in iterate_questions(row)]
     drawn = draw([q.id for _, q in questions], options.max_questions, seed=options.seed, name="compare")
-    prompts = [
-        Prompt(
-            id=question.id,
-            row_id=question.row_id,
-            cluster=question.group,
-            messages=question.messages,
-            reference=question.reference,
-            token_ids={"": encode_prompt(question.messages, question.tools, tokenizer, origin=str(question.origin))},
-            fields=row.fields,
-        )
-        for row, question in questions
-        if question.id in drawn
-    ]
-    refuse_empty(prompts, on="the given file", needs="rows with an assistant's turn after a user's or a tool's")
-    return prompts
+    return [(row, question) for row, question in questions if question.id in drawn]
+
+
+def _put(row: Row, question: Question) -> Prompt:
+    """Return a question as metrics see it; each model renders it in its own way."""
+    return Prompt(
+        id=question.id,
+        row_id=question.row_id,
+        cluster=question.group,
+        messages=question.messages,
+        reference=question.reference,
+        token_ids={},
+        fields=row.fields,
+    )
 
 
 def show_reference(prompt: Prompt) -> str:
@@ -151,33 +146,75 @@ def show_reference(prompt: Prompt) -> str:
     return "\n".join([text for text in (prompt.reference.text, *calls) if text])
 
 
+def _ask_both(
+    models: Sequence[ModelFiles | RemoteModel], asked: Sequence[Asked], options: AskOptions, progress: Progress
+) -> Iterator[list[Item]]:
+    """Yield each model's answers; a base in memory stays for the second model where that is put on it."""
+    machine: EngineMachine | None = None
+    before: ModelFiles | None = None
+    for model in models:
+        if isinstance(model, RemoteModel):
+            yield _ask_remote(model, asked, options, progress)
+            continue
+        if machine is None or before is None or not _share_load(before, model):
+            machine = model.open(options.precision, options.seed)
+        else:
+            machine.tuned = model.tuned
+        before = model
+        yield _ask(machine, model.system, asked, options, progress)
+
+
+def _share_load(first: ModelFiles, second: ModelFiles) -> bool:
+    is_same_base = first.base_folder == second.base_folder and first.chat_template == second.chat_template
+    return is_same_base and first.tuned is None
+
+
+def _ask_remote(model: RemoteModel, asked: Sequence[Asked], options: AskOptions, progress: Progress) -> list[Item]:
+    questions = [question for _, question in asked]
+    items = []
+    with progress.task("answer", total=len(questions), unit="answers") as bar:
+        for (row, question), reply in zip(asked, model.answer(questions, options.max_new_tokens), strict=True):
+            answer = render_tool_calls(reply.content, reply.calls)
+            items.append(Item(question.reference, answer, reply.content, reply.calls, row.fields))
+            bar.advance()
+    return items
+
+
 def _ask(
-    machine: EngineMachine, system: str, prompts: Sequence[Prompt], options: AskOptions, progress: Progress
+    machine: EngineMachine, system: str, asked: Sequence[Asked], options: AskOptions, progress: Progress
 ) -> list[Item]:
     template = machine.tokenizer.chat_template
     style = find_call_style(template) if template else "none"
-    asked = [prompt.ids_for(system) for prompt in prompts]
-    batches = machine.plan(asked, options.max_new_tokens)
+    prompts = [
+        encode_prompt(question.messages, question.tools, machine.tokenizer, origin=str(question.origin))
+        for _, question in asked
+    ]
+    batches = machine.plan(prompts, options.max_new_tokens)
     answers: dict[int, Answer] = {}
     with machine.using(system), progress.task("answer", total=len(prompts), unit="answers") as bar:
-        answered = machine.answer(asked, options.max_new_tokens, range(len(batches)))
+        answered = machine.answer(prompts, options.max_new_tokens, range(len(batches)))
         for batch, found in zip(batches, answered, strict=True):
             answers.update(zip(batch, found, strict=True))
             bar.advance(len(batch))
     items = []
-    for place, prompt in enumerate(prompts):
+    for place, (row, question) in enumerate(asked):
         content, calls = parse_tool_calls(answers[place].text, style)
-        items.append(Item(prompt.reference, answers[place].text, content, calls, prompt.fields))
+        items.append(Item(question.reference, answers[place].text, content, calls, row.fields))
     return items
 
 
 def generate_answers(
-    files: ModelFiles, rows: Sequence[Row], *, options: AskOptions, temperature: float = 0.0, top_p: float = 1.0
+    model: ModelFiles | RemoteModel,
+    rows: Sequence[Row],
+    *,
+    options: AskOptions,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
 ) -> Iterator[dict[str, object]]:
     """Answer rows one batch at a time; rows that end in a user's or a tool's turn are continued, others re-answered.
 
     Args:
-        files: The model.
+        model: The model.
         rows: Conversations.
         options: Bounds, seed and precision; ``max_questions`` bounds the rows.
         temperature: 0 is greedy.
@@ -188,18 +225,19 @@ def generate_answers(
 
     Raises:
         EvalError: E-EVA-001 for a prompt too long.
+        EnvironmentLacks: E-DEP-006 when the model's server does not answer.
     """
-    machine = files.open(options.precision, options.seed)
     chosen = [row for row in rows if row.kind == "conversation" and row.messages][: options.max_questions]
-    prompts = []
-    for row in chosen:
-        is_answered = row.messages[-1].role == "assistant"
-        history = row.messages[:-1] if is_answered else row.messages
-        prompts.append(encode_prompt(history, row.tools, machine.tokenizer, origin=str(row.origin)))
+    asked = [(row, row.messages[:-1] if row.messages[-1].role == "assistant" else row.messages) for row in chosen]
     config = RuntimeConfig(max_new_tokens=options.max_new_tokens, temperature=temperature, top_p=top_p)
-    asked = Asked(prompts, config, machine.tokenizer.end_token_ids, options.seed)
-    with machine.using(files.system):
-        for batch, found in PLUGIN.answer_batches(machine.loaded, asked, PLUGIN.plan_batches(prompts, config)):
+    if isinstance(model, RemoteModel):
+        yield from model.generate(asked, config, seed=options.seed)
+        return
+    machine = model.open(options.precision, options.seed)
+    prompts = [encode_prompt(history, row.tools, machine.tokenizer, origin=str(row.origin)) for row, history in asked]
+    tokens = AskedTokens(prompts, config, machine.tokenizer.end_token_ids, options.seed)
+    with machine.using(model.system):
+        for batch, found in PLUGIN.answer_batches(machine.loaded, tokens, PLUGIN.plan_batches(prompts, config)):
             for place, answer in zip(batch.rows, found, strict=True):
                 yield {
                     "id": chosen[place].id,

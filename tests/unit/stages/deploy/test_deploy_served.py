@@ -10,9 +10,10 @@ import pytest
 
 from luthier.foundation.schema.rows import FunctionCall, Message, Row, ToolCall
 from luthier.instruments.text.tokens import load_tokenizer
+from luthier.instruments.text.tool_calls import name_calls
 from luthier.stages.deploy.comparison import Contract, compare_scores
 from luthier.stages.deploy.probes import LiveProbe
-from luthier.stages.deploy.served import name_calls, pick_prompts
+from luthier.stages.deploy.served import pick_prompts
 from tests.fixtures.tiny_models import write_tiny_tokenizer
 
 USER, ANSWER = Message(role="user", content="where is my card"), Message(role="assistant", content="card")

@@ -1,14 +1,21 @@
-"""Any server that speaks OpenAI's chat completions, ours too: ask it, and read token ids and log-probabilities."""
+"""Any server that speaks OpenAI's chat completions, ours too: ask it, and read what it says.
+
+:meth:`OpenAICompatible.answer` is the certificate's: greedy, with token ids and log-probabilities. ``reply`` and
+``stream`` ask for nothing that only our server knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from luthier.foundation.core.errors import EnvironmentLacks
-from luthier.foundation.schema.rows import Message
+from luthier.foundation.schema.rows import FunctionCall, Message, ToolCall
+from luthier.foundation.schema.serving import ChatRequest
 from luthier.instruments.remote.transport import Transport
+
+COMPLETIONS = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,31 @@ class ServedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer as any server gives it.
+
+    Attributes:
+        content: The text; empty where the answer is calls alone.
+        calls: Tool calls, as the server read them.
+        finish_reason: As the server says it.
+        num_tokens: Tokens of the answer; None where the server does not count them.
+    """
+
+    content: str
+    calls: tuple[ToolCall, ...]
+    finish_reason: str
+    num_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of an answer that is under way; the last has a ``finish_reason``."""
+
+    text: str
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenAICompatible:
     """One model behind one address."""
 
@@ -42,17 +74,8 @@ class OpenAICompatible:
         Raises:
             EnvironmentLacks: E-DEP-006 when the server does not answer, or leaves out what was asked for.
         """
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [to_openai(message) for message in messages],
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            "logprobs": True,
-            "return_token_ids": True,
-        }
-        if tools:
-            body["tools"] = list(tools)
-        found = self.transport.post("/chat/completions", body)
+        request = ChatRequest(model=self.model, messages=tuple(messages), tools=tuple(tools), max_tokens=max_tokens)
+        found = self.transport.post(COMPLETIONS, _to_body(request) | {"logprobs": True, "return_token_ids": True})
         try:
             choice = found["choices"][0]
             return ServedAnswer(
@@ -70,6 +93,76 @@ class OpenAICompatible:
                 fix="use `luthier serve`, or a server that knows return_token_ids",
             ) from error
 
+    def reply(self, request: ChatRequest) -> Reply:
+        """Ask for one answer; the request's model is this one's, whatever it says.
+
+        Raises:
+            EnvironmentLacks: E-DEP-006 when the server does not answer, or not with a message.
+        """
+        found = self.transport.post(COMPLETIONS, self._to_own_body(request))
+        try:
+            choice = found["choices"][0]
+            message, usage = choice["message"], found.get("usage")
+            num_tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+            return Reply(
+                content=_read_text(message.get("content")),
+                calls=tuple(_read_call(call) for call in message.get("tool_calls") or ()),
+                finish_reason=_read_text(choice.get("finish_reason")),
+                num_tokens=num_tokens if isinstance(num_tokens, int) else None,
+            )
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise self._refuse(error) from error
+
+    def stream(self, request: ChatRequest) -> Iterator[Piece]:
+        """Ask for one answer and yield its text as it comes; a last piece says how it ended.
+
+        Raises:
+            EnvironmentLacks: E-DEP-006 when the server does not answer, or breaks off.
+        """
+        finish_reason: str | None = None
+        for event in self.transport.stream(COMPLETIONS, self._to_own_body(request) | {"stream": True}):
+            try:
+                choices = event.get("choices") or [{}]  # such as an event with the usage alone
+                text = _read_text((choices[0].get("delta") or {}).get("content"))
+                finish_reason = choices[0].get("finish_reason") or finish_reason
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise self._refuse(error) from error
+            if text:
+                yield Piece(text, None)
+        if finish_reason is None:
+            raise self._refuse(EOFError("the answer broke off"))
+        yield Piece("", str(finish_reason))
+
+    def _to_own_body(self, request: ChatRequest) -> dict[str, Any]:
+        return _to_body(request.model_copy(update={"model": self.model}))
+
+    def _refuse(self, error: Exception) -> EnvironmentLacks:
+        return EnvironmentLacks(
+            "E-DEP-006",
+            "the server's answer holds no message",
+            got=f"{type(error).__name__}: {error}",
+            origin=self.transport.base_url,
+            allowed="choices[0].message with content or tool_calls, or events with choices[0].delta",
+            fix="name a model that answers chats; `curl ADDRESS/models` lists what there is",
+        )
+
+
+def _to_body(request: ChatRequest) -> dict[str, Any]:
+    """Return a request as OpenAI's API takes it; what has its default there is left out."""
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": [to_openai(message) for message in request.messages],
+        "temperature": request.temperature,
+    }
+    if request.max_tokens is not None:
+        body["max_tokens"] = request.max_tokens
+    if request.temperature:
+        body |= {"top_p": request.top_p} if request.top_p < 1 else {}
+        body |= {"seed": request.seed} if request.seed is not None else {}
+    if request.tools:
+        body["tools"] = list(request.tools)
+    return body
+
 
 def to_openai(message: Message) -> dict[str, Any]:
     """Return a message as OpenAI's API takes it."""
@@ -81,3 +174,16 @@ def to_openai(message: Message) -> dict[str, Any]:
     if message.tool_calls:
         shown["tool_calls"] = [call.model_dump(mode="json") for call in message.tool_calls]
     return shown
+
+
+def _read_text(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        message = f"{type(value).__name__} where a text belongs"
+        raise TypeError(message)
+    return value or ""
+
+
+def _read_call(call: Mapping[str, Any]) -> ToolCall:
+    function = call["function"]
+    arguments = FunctionCall(name=_read_text(function["name"]), arguments=_read_text(function.get("arguments")))
+    return ToolCall(id=_read_text(call.get("id")), function=arguments)
