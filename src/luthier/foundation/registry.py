@@ -67,7 +67,8 @@ TABLES: Final[dict[str, Table]] = dict(
             "operator",
             f"{_STAGES}.data.operators",
             **_built_in(f"{_STAGES}.data.operators", "unicode", source="UAX 15, UTS 39"),
-            **_built_in(f"{_STAGES}.data.operators", "empty", "dedupe", "pii"),
+            **_built_in(f"{_STAGES}.data.operators", "empty", "dedupe", "pii", "tool_subset"),
+            **_built_in(f"{_STAGES}.data.operators", "near_dedupe", source="Broder 1997"),
             **_built_in(f"{_STAGES}.data.operators", "decontaminate", source="arXiv:2005.14165"),
         ),
         _table(
@@ -110,6 +111,7 @@ TABLES: Final[dict[str, Table]] = dict(
             f"{_INSTRUMENTS}.measure.metrics",
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "exact_match", "accuracy"),
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "macro_f1", source="van Rijsbergen 1979"),
+            **_built_in(f"{_INSTRUMENTS}.measure.metrics", "recall", "precision", source="Cleverdon 1966"),
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "token_f1", source="arXiv:1606.05250"),
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "json_validity", source="RFC 8259"),
             **_built_in(f"{_INSTRUMENTS}.measure.metrics", "tool_call", source="Berkeley Function Calling Leaderboard"),

@@ -150,3 +150,14 @@ def _message_key(message: Message, clean: TextFunction) -> str:
         "" if isinstance(message.content, str) else "".join(f"|{part.blob}" for part in message.content if part.blob)
     )
     return f"{message.role}:{clean(message.text)}{calls}{blobs}"
+
+
+def rank_row(row: Row) -> tuple[int, int, str]:
+    """Return what the best row of a cluster of duplicates has least of; rows of equal content rank equal.
+
+    Most further columns come first, then the least text, then the least digest.
+    """
+    columns = {name: value for name, value in row.fields.items() if value not in (None, "", [], {})}
+    length = len(row.text) + sum(len(message.text) for message in iterate_messages(row))
+    tie = content_key(row, exact=True) + json.dumps(columns, sort_keys=True, default=str)
+    return -len(columns), length, tie

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from luthier.foundation.schema.rows import Row
 from luthier.stages.data.operators.dedupe.config import Config
 from luthier.stages.data.outcomes import Dropped, HeldOut, Kept, Outcome
-from luthier.stages.data.texts import content_key, iterate_messages
+from luthier.stages.data.texts import content_key, rank_row
 
 
 class DedupeOperator:
@@ -33,14 +32,6 @@ class DedupeOperator:
                 yield Dropped(
                     row, ("duplicate",), {"kept": kept.id, "kept_at": str(kept.origin), "cluster": len(clusters[key])}
                 )
-
-
-def rank_row(row: Row) -> tuple[int, int, str]:
-    """Return what the best row of a cluster has least of; rows of equal content rank equal."""
-    columns = {name: value for name, value in row.fields.items() if value not in (None, "", [], {})}
-    length = len(row.text) + sum(len(message.text) for message in iterate_messages(row))
-    tie = content_key(row, exact=True) + json.dumps(columns, sort_keys=True, default=str)
-    return -len(columns), length, tie
 
 
 PLUGIN = DedupeOperator()
