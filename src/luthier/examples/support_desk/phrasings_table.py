@@ -51,11 +51,11 @@ Could somebody find out what became of order {order}?
 Tracking for order {order} does not work, where is it?
 """,
         """
-What has become of order {order}?
-Can I get an update about {order}? The {item} is not here.
-Please find out how order {order} is doing.
-The {item} I bought has not turned up, it was order {order}.
-Is there any sign of order {order}?
+What has become of my order {order}?
+Can I get an update about order {order}? The {item} is not here.
+Please find out where {order} is at the moment.
+The {item} I ordered has still not come, it is order {order}.
+Is there any news of order {order} yet?
 I wonder where order {order} might be.
 """,
     ),
@@ -91,12 +91,12 @@ Is cancelling order {order} possible when {state}?
 I need order {order} cancelled today, {state}.
 """,
         """
-I have no more use for order {order} and want to cancel; {state}.
-Scrap order {order}, please: {state}.
-Kindly cancel {order}, the tracker tells me {state}.
-May I back out of order {order}? I believe {state}.
-Order {order} can be cancelled, I hope; {state}.
-The {item} is too big, cancel {order}. My app shows {state}.
+I have no use for order {order} now, so cancel it; {state}.
+Please have order {order} cancelled, {state}.
+Kindly cancel {order}, I can see {state}.
+May I cancel order {order}? I believe {state}.
+Order {order} can be cancelled, I hope; I heard {state}.
+The {item} is too big, cancel order {order}. My app says {state}.
 """,
     ),
     "address": _lines(
@@ -131,12 +131,12 @@ Wrong address on order {order}! It belongs in {city}.
 Could {order} come to {city} instead of here?
 """,
         """
-Please reroute order {order}, I have moved to {city}.
-The parcel for {order} has to reach me in {city} now.
-My home is in {city} these days, so alter order {order}.
-I would rather receive order {order} in {city}.
-Have {order} brought to {city}, please.
-Order {order} has an old address; {city} is right.
+Please send {order} on to {city}, I have moved.
+Order {order} has to go to {city} now.
+My address is in {city} these days, so change it for order {order}.
+I would rather have order {order} sent to {city}.
+Have {order} delivered to {city}, please.
+The address on order {order} is old; {city} is right.
 """,
     ),
     "refund": _lines(
@@ -171,12 +171,12 @@ Please credit {amount} euros for order {order}.
 There is a mistake in order {order}, you owe me {amount} euros.
 """,
         """
-Kindly reimburse {amount} euros, it is order {order}.
-I would like to see {amount} euros again for order {order}.
-Order {order} had a dent, so I claim {amount} euros.
-Put {amount} euros back on my account for {order}.
-The {item} in {order} is faulty and I want {amount} euros for it.
-I was overcharged on order {order} by {amount} euros.
+Kindly refund {amount} euros, it is order {order}.
+I would like to get {amount} euros back on order {order}.
+Order {order} had a dent, so I want {amount} euros back.
+Pay {amount} euros back to me for order {order}.
+The {item} in {order} was faulty and I want {amount} euros back.
+I was charged too much on order {order}, by {amount} euros.
 """,
     ),
     "return": _lines(
@@ -211,132 +211,52 @@ It took me {days} days to open order {order}. I want to return it.
 Order {order}: returned after {days} days, is that fine?
 """,
         """
-The {item} is not for me, it has been here {days} days. Order {order}, return it.
-I wish to give order {order} back, it reached me {days} days ago.
-Would you take {order} again? It came in {days} days ago.
-Order {order} got to us {days} days ago and we will not keep it.
+The {item} is not for me, it came {days} days ago. Order {order}, I return it.
+I wish to return {order}, it arrived {days} days ago.
+Would you take back order {order}? It was delivered {days} days ago.
+Order {order} got here {days} days ago and has to go back.
 May order {order} be returned? We have had it for {days} days.
-Since order {order} came {days} days have passed. Can I hand it back?
-""",
-    ),
-    "warranty": _lines(
-        """
-The {item} broke after {months} months, order {order}.
-Order {order} is {months} months old and does not work any more.
-My {item} stopped working. Order {order}, {months} months ago.
-Can you repair the {item}? It is {months} months old, order {order}.
-After {months} months the {item} of order {order} is broken.
-I bought order {order} {months} months ago, now it is faulty.
-Is order {order} still under warranty after {months} months?
-The {item} from {order} failed after {months} months.
-I have had the {item} for {months} months and it broke. Order {order}.
-Please fix order {order}, it is {months} months old.
-Does the warranty cover order {order}? It is {months} months old.
-It lasted {months} months only, order {order}. Can it be fixed?
-My {item} is dead after {months} months, order {order}.
-Order {order} needs a repair, I bought it {months} months ago.
-{months} months old and broken: order {order}.
-Will you mend the {item} of {order}? I got it {months} months ago.
-I need a repair for {order}, delivered {months} months ago.
-The {item} cracked, order {order}, {months} months old.
-Warranty for {order}, please. It is {months} months old.
-It is {months} months since I bought {order}, and it broke.
-Order {order} gave up after {months} months.
-The {item} that I got {months} months ago is defective, order {order}.
-Something broke in order {order} after {months} months.
-I got order {order} {months} months ago and it needs fixing.
-Would you repair order {order} when it is {months} months old?
-My {months} months old {item} fell apart, order {order}.
-I claim the warranty on order {order}, which is {months} months old.
-A fault after {months} months in order {order}. Who repairs it?
-""",
-        """
-My {item} quit on me {months} months after I bought it, order {order}.
-Could order {order} be mended? It has worked for {months} months.
-The {item} in {order} is out of order, age {months} months.
-I have used order {order} for {months} months and now it is bust.
-Order {order}, now {months} months old, has gone wrong.
-Am I covered for {order}? It is broken and {months} months old.
-""",
-    ),
-    "dispatch": _lines(
-        """
-I placed order {order} at {time}, when does it ship?
-Order {order} was placed at {time}. Does it ship today?
-I ordered at {time}, number {order}. When do you send it?
-When will {order} ship? I ordered at {time}.
-My order {order} is from {time}, when does it leave?
-At {time} I placed order {order}. Will it go out today?
-Does order {order} leave today? I placed it at {time}.
-I bought the {item} at {time}, order {order}. When does it ship?
-It was {time} when I placed order {order}. When is it sent?
-Order {order}, placed at {time}: today or tomorrow?
-I ordered the {item} at {time}. Is {order} sent today?
-Will order {order} from {time} be posted today?
-You got my order {order} at {time}. When do you ship it?
-Tell me when order {order} ships, I placed it at {time}.
-The {item} was ordered at {time}, when does {order} ship?
-I sent order {order} at {time}. Was that in time for today?
-Is {time} early enough for order {order} to ship today?
-I just ordered, it is {time}. When does {order} go out?
-Placed at {time}: order {order}. When is dispatch?
-On which day does {order} ship if I ordered at {time}?
-My confirmation says {time}, order {order}. When does it ship?
-Order {order} went in at {time}. When will you post it?
-Can {order} leave today? It was placed at {time}.
-I paid for order {order} at {time}, does it go today?
-When is order {order} shipped? The time of order is {time}.
-{time} was when I ordered {order}. Does it ship today?
-Shipping of order {order}, ordered {time}: when?
-I wonder when {order} ships, I ordered it at {time}.
-""",
-        """
-My purchase {order} came in at {time}; when will it be on its way?
-I hit buy at {time}. Is order {order} leaving today?
-Order {order} was made at {time}, so when is it handed to the post?
-When does the {item} go out? I ordered {order} at {time}.
-Did I make it for today? Order {order}, {time}.
-At {time} order {order} was finished, on what day is it sent?
+It is {days} days since I got order {order}. Can I send it back?
 """,
     ),
     "delivery": _lines(
         """
-I am a {tier} member and ordered on {date}. When does {order} come?
-When will {order} arrive? {tier} member, ordered on {date}.
-Order {order} is from {date}, I have {tier}. When is it here?
-I have a {tier} membership. Order {order} of {date}, when does it come?
-As a {tier} customer, when do I get {order}, ordered on {date}?
-On {date} I placed order {order} with {tier}. When does it arrive?
-With {tier}, when will order {order} from {date} be here?
-My {tier} order {order} was placed on {date}. When will I have it?
-By when does order {order} come? I am {tier}, I ordered on {date}.
-I ordered {order} on {date} and I am on {tier}. When do I get it?
-Please tell me when {order} arrives, {tier}, ordered on {date}.
-{tier} member here. Order {order}, {date}. When should it come?
-What day does {order} come? It is from {date}, with {tier}.
-The {item}, order {order}, was bought on {date} with {tier}. When is it due?
-How long for {order}? I am a {tier} member and ordered on {date}.
-Ordered on {date}, {tier}, number {order}: when is it due?
-When can I expect order {order}? I bought it on {date} and have {tier}.
-I need the {item} soon. Order {order}, {date}, {tier} member. When?
-Since I am {tier}, when does order {order} of {date} arrive?
-Date of order {date}, membership {tier}, order {order}. When is it here?
-I joined {tier}. When will you deliver {order}, ordered on {date}?
-Order {order} with {tier} delivery from {date}, when is it there?
-On what date is {order} here, as I ordered on {date} with {tier}?
-My membership is {tier}. I placed {order} on {date}, when does it come?
-When is {order} delivered? I am with {tier} and ordered on {date}.
-I have {tier} and order {order} dates from {date}. By when is it here?
-Could you say when {order} comes? {date}, {tier}.
-We ordered {order} on {date} under {tier}, when is it delivered?
+I am a {tier} member. How long does order {order} take?
+How many days will order {order} take? I have {tier}.
+I have {tier}. How long will order {order} be on its way?
+With a {tier} membership, how long does {order} take?
+As a {tier} customer, how many days do I wait for {order}?
+How long is delivery of order {order} with {tier}?
+With {tier}, how many days until order {order} is here?
+My {tier} order {order}, how long will it take?
+How long do I wait for {order}? I am {tier}.
+I am on {tier}, how many days does {order} need?
+Please tell me how many days {order} takes, I have {tier}.
+{tier} member here. How long for order {order}?
+What is the delivery time of {order} with {tier}?
+The {item}, order {order}, goes with {tier}. How long does that take?
+How long for {order}? I am a {tier} member.
+{tier}, number {order}: how many days?
+In how many days can I expect order {order}? I have {tier}.
+I need the {item} soon. Order {order}, {tier} member. How many days?
+Since I am {tier}, how fast is order {order}?
+Membership {tier}, order {order}. How long is the delivery?
+I joined {tier}. How many days do you need for {order}?
+Order {order} with {tier} delivery, how long is that?
+How fast does {order} come with {tier}?
+My membership is {tier}. How many days for order {order}?
+How many days is {order} under way? I am with {tier}.
+I have {tier} and wait for order {order}. How long does it take?
+Could you say how long {order} takes? I have {tier}.
+We placed order {order} under {tier}, how many days is that?
 """,
         """
-Being a {tier} member, by what day will I have {order}? I bought it on {date}.
-I purchased {order} on {date}, my level is {tier}. When must I be at home?
-Which day should I expect {order}? {tier}, bought on {date}.
-{date} is when I ordered {order}; I hold {tier}. When will it reach me?
-The {item} in {order} was bought on {date}. I belong to {tier}. When is it coming?
-My level is {tier} and {order} was ordered on {date}: what is the day of delivery?
+Being a {tier} member, how many days do I have to wait for {order}?
+My level is {tier}. How long will order {order} take to come?
+How many days should I expect for {order}? It is a {tier} order.
+I ordered {order} and have {tier}. How long before it comes?
+What time does delivery of {order} take? I belong to {tier}.
+The {item} in order {order} comes with {tier}, in how many days?
 """,
     ),
     "shipping": _lines(
@@ -371,12 +291,12 @@ I see {total} euros for {order}. Is shipping on top?
 Can you send {order} for free? I paid {total} euros.
 """,
         """
-The bill for {order} says {total} euros; is postage on top of that?
-Do I get order {order} sent free, having spent {total} euros?
-How much do you want for shipping if {order} comes to {total} euros?
-My {item} is {total} euros, order {order}. What do you charge to send it?
-At {total} euros, what would it cost to have {order} sent?
-Order {order} adds up to {total} euros. Any fee for shipping?
+The bill for {order} says {total} euros; is shipping on top of that?
+Is shipping of order {order} free, as I spent {total} euros?
+How much do you want for shipping if {order} costs {total} euros?
+My {item} is {total} euros, order {order}. What is the shipping?
+At {total} euros, what would shipping cost for order {order}?
+Order {order} adds up to {total} euros. Is there a fee for shipping?
 """,
     ),
     "team": _lines(
@@ -411,12 +331,12 @@ The {item} of order {order}, and {topic}: who helps?
 I was told to write to you about {topic}, order {order}.
 """,
         """
-Find me a colleague who knows about {topic}, my order is {order}.
-With order {order} I ran into {topic}.
-Would somebody get in touch over {topic}? Order {order}.
-The matter is {topic}, and it concerns order {order}.
+I need someone who knows about {topic}, my order is {order}.
+With order {order} I have a problem: {topic}.
+Would somebody talk to me about {topic}? Order {order}.
+The trouble is {topic}, and it concerns order {order}.
 Whom do I ask about {topic}? I have order {order}.
-I hope you can sort out {topic} for {order}.
+I hope you can help with {topic} for order {order}.
 """,
     ),
     "hours": _lines(
@@ -451,12 +371,12 @@ Would {weekday} be fine to collect my {item}, order {order}?
 I want to talk about {order} on {weekday}, are you open then?
 """,
         """
-If I come by on {weekday} for {order}, will the door be open?
-I could be there on {weekday} to take order {order}. Is that fine?
-Is it possible to fetch {order} from you on {weekday}?
-Do you receive customers on {weekday}? I have to get order {order}.
+If I come by on {weekday} for {order}, are you open?
+I could be there on {weekday} to fetch order {order}. Are you open?
+Is it possible to pick up {order} from you on {weekday}?
+Do you have open on {weekday}? I have to get order {order}.
 Let me know whether you are open on {weekday}, order {order}.
-For order {order} only {weekday} suits me, can I come?
+Only {weekday} suits me for order {order}, can I come?
 """,
     ),
 }

@@ -9,7 +9,6 @@ from typing import Any, Final
 from luthier.examples.support_desk.vocabulary_table import COMPANIES, TIERS
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-TEAMS: Final = ("billing", "technical", "privacy", "repair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +19,6 @@ class Policy:
         company: Its name.
         return_days: Days after delivery in which an order can be returned, the last included.
         refund_limit: Greatest refund that support pays itself, in euros.
-        warranty_months: Months after delivery in which a fault is repaired, the last included.
-        cutoff_hour: Orders placed before this hour ship on the same day.
         free_from: Total from which shipping is free, in euros, this total included.
         shipping_fee: What it costs below, in euros.
         tiers: Names of the memberships, the fastest first.
@@ -32,8 +29,6 @@ class Policy:
     company: str
     return_days: int
     refund_limit: int
-    warranty_months: int
-    cutoff_hour: int
     free_from: int
     shipping_fee: int
     tiers: tuple[str, str, str]
@@ -47,9 +42,7 @@ class Policy:
             f"You are the support desk of {self.company}. Policy:\n"
             f"Returns: up to {self.return_days} days after delivery.\n"
             f"Refunds: up to {self.refund_limit} euros; above, assign to billing.\n"
-            f"Warranty: up to {self.warranty_months} months; assign to repair.\n"
             "Shipped orders cannot be cancelled.\n"
-            f"Orders before {self.cutoff_hour}:00 ship today, later ones tomorrow.\n"
             f"Delivery: {quick}, {middle}, {slow}.\n"
             f"Shipping: free from {self.free_from} euros, else {self.shipping_fee} euros.\n"
             f"Open: Monday to {self.last_open_day}.\n"
@@ -59,14 +52,12 @@ class Policy:
 
 def draw_policy(random: Random) -> Policy:
     """Draw a company and its numbers."""
-    quick = random.choice((1, 2))
-    middle = quick + random.choice((1, 2))
+    quick = random.choice((2, 3))
+    middle = quick + random.choice((2, 3))
     return Policy(
         company=random.choice(COMPANIES),
-        return_days=random.choice((14, 20, 21, 28, 30)),
-        refund_limit=random.choice((40, 50, 60, 80, 100)),
-        warranty_months=random.choice((12, 18, 24, 36)),
-        cutoff_hour=random.choice((11, 12, 13, 14, 15)),
+        return_days=random.choice((10, 14, 20, 30)),
+        refund_limit=random.choice((50, 80, 100, 200)),
         free_from=random.choice((30, 40, 50, 60, 70)),
         shipping_fee=random.choice((3, 4, 5, 6)),
         tiers=random.choice(TIERS),
@@ -83,7 +74,6 @@ def _tool(name: str, **properties: str) -> dict[str, Any]:
 TOOLS: Final = (
     _tool("track", order="integer"),
     _tool("cancel", order="integer"),
-    _tool("return", order="integer"),
     _tool("refund", order="integer", amount="integer"),
     _tool("move", order="integer", city="string"),
     _tool("assign", order="integer", team="string"),

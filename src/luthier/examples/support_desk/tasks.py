@@ -15,9 +15,6 @@ from luthier.examples.support_desk.policy import WEEKDAYS, Policy
 from luthier.examples.support_desk.vocabulary_table import HELD_OUT, TRAINING, Pool
 
 Facts = dict[str, Any]
-MONTHS: Final = ("January", "February", "March", "April", "May", "June", "July", "August", "October", "December")
-LATEST_DAY: Final = 20
-"""Days of the month up to here leave room for every delivery within the month."""
 OPENING_SHARE: Final = 0.25
 CLOSING_SHARE: Final = 0.25
 
@@ -122,17 +119,6 @@ def _draw_state(policy: Policy, pool: Pool, random: Random) -> Facts:  # noqa: A
     }
 
 
-def _draw_time(policy: Policy, pool: Pool, random: Random) -> Facts:  # noqa: ARG001
-    is_early = random.random() < 0.5
-    hour = random.randint(7, policy.cutoff_hour - 1) if is_early else random.randint(policy.cutoff_hour, 21)
-    return {"hour": hour, "time": f"{hour}:{random.randint(1, 59):02d}"}
-
-
-def _draw_delivery(policy: Policy, pool: Pool, random: Random) -> Facts:  # noqa: ARG001
-    day, month = random.randint(1, LATEST_DAY), random.choice(MONTHS)
-    return {"tier": random.choice(policy.tiers), "day": day, "month": month, "date": f"{day} {month}"}
-
-
 def _draw_topic(policy: Policy, pool: Pool, random: Random) -> Facts:  # noqa: ARG001
     team = random.choice(sorted(pool.topics))
     return {"team": team, "topic": random.choice(pool.topics[team])}
@@ -156,25 +142,15 @@ def _answer_refund(policy: Policy, facts: Facts) -> Call:
     return Call("refund", {"order": facts["order"], "amount": facts["amount"]})
 
 
-def _answer_return(policy: Policy, facts: Facts) -> str | Call:
+def _answer_return(policy: Policy, facts: Facts) -> str:
     if facts["days"] > policy.return_days:
         return f"Order {facts['order']} is past the {policy.return_days} days for returns."
-    return Call("return", {"order": facts["order"]})
-
-
-def _answer_warranty(policy: Policy, facts: Facts) -> str | Call:
-    if facts["months"] > policy.warranty_months:
-        return f"Order {facts['order']} is past the {policy.warranty_months} months of warranty."
-    return Call("assign", {"order": facts["order"], "team": "repair"})
-
-
-def _answer_dispatch(policy: Policy, facts: Facts) -> str:
-    return f"Order {facts['order']} ships {'today' if facts['hour'] < policy.cutoff_hour else 'tomorrow'}."
+    return f"Order {facts['order']} can be returned."
 
 
 def _answer_delivery(policy: Policy, facts: Facts) -> str:
     days = policy.delivery_days[policy.tiers.index(facts["tier"])]
-    return f"Order {facts['order']} arrives by {facts['day'] + days} {facts['month']}."
+    return f"With {facts['tier']}, order {facts['order']} takes {days} days."
 
 
 def _answer_shipping(policy: Policy, facts: Facts) -> str:
@@ -200,11 +176,7 @@ KINDS: Final[dict[str, Kind]] = {
     "return": Kind(
         lambda policy, _, random: {"days": _draw_up_to(policy.return_days, random, least=2)}, _answer_return
     ),
-    "warranty": Kind(
-        lambda policy, _, random: {"months": _draw_up_to(policy.warranty_months, random, least=2)}, _answer_warranty
-    ),
-    "dispatch": Kind(_draw_time, _answer_dispatch),
-    "delivery": Kind(_draw_delivery, _answer_delivery),
+    "delivery": Kind(lambda policy, _, random: {"tier": random.choice(policy.tiers)}, _answer_delivery),
     "shipping": Kind(
         lambda policy, _, random: {"total": _draw_up_to(policy.free_from - 1, random, least=8)}, _answer_shipping
     ),

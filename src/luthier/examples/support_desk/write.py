@@ -18,7 +18,7 @@ from luthier.foundation.core.files import write_atomic
 from luthier.foundation.core.seeds import derive_seed
 
 NUM_TRAINING: Final = 2000
-CASES_A_KIND: Final = 7
+CASES_A_KIND: Final = 9
 TURNS_A_CASE: Final = 2
 RECIPE_NAME: Final = "recipe.yaml"
 
@@ -26,7 +26,7 @@ QUIET_DAYS: Final = 14
 CHANGED_DAYS: Final = 7
 REQUESTS_A_DAY: Final = 40
 FIRST_DAY: Final = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-CHANGED_KINDS: Final = ("refund", "return", "warranty")
+CHANGED_KINDS: Final = ("refund", "return")
 CHANGED_SHARE: Final = 0.85
 """Share of requests, once the mix has changed, that are of ``CHANGED_KINDS``."""
 
