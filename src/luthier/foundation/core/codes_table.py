@@ -212,12 +212,12 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     ),
     "E-MOD-003": Explanation(
         "GGUF that is not converted",
-        "Only plain Llama files with a byte-level BPE vocabulary are converted; guessing at others would give other numbers.",
+        "Only architectures, number formats and tokenizers known to come out exactly are converted; a guess would give other numbers.",
         "Use a folder with safetensors of the same model.",
     ),
     "E-MOD-004": Explanation(
         "Unknown base",
-        "The name is neither in the catalogue nor a folder on this machine.",
+        "The name is neither in the catalogue nor on the hub, nor a folder or GGUF file on this machine.",
         "Run `luthier model list`, or give a path.",
     ),
     "E-MOD-005": Explanation(
@@ -227,8 +227,8 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     ),
     "E-MOD-006": Explanation(
         "Package or weights are not the pinned ones",
-        "A catalogue name means one digest everywhere. What came has another.",
-        "Check which package index pip is configured for.",
+        "A catalogue name means one digest everywhere, and the hub states one of each file. What came has another.",
+        "Check which package index pip is configured for, or which hub HF_ENDPOINT names.",
     ),
     "E-MOD-007": Explanation(
         "Licence does not allow the use",
@@ -242,12 +242,12 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     ),
     "E-ENV-004": Explanation(
         "Fetch failed",
-        "pip could not bring a package; there may be no network or no pip.",
-        "Check pip's configuration, or copy a model folder by hand and name its path.",
+        "The package index or the hub could not be reached, or did not answer as it should.",
+        "Check the network, pip's configuration or HF_ENDPOINT, or copy a model folder by hand and name its path.",
     ),
     "E-ENV-005": Explanation(
         "Base not pulled",
-        "The recipe names a base of the catalogue that is not in this machine's cache.",
+        "A recipe or command names a model that is not in this machine's cache; nothing is fetched unless it is asked for.",
         "Run `luthier model pull NAME` once.",
     ),
     "E-PLN-001": Explanation(
@@ -258,7 +258,7 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     "E-PLN-003": Explanation(
         "No rows to train on",
         "After the checks no row is left.",
-        "Look at `luthier data check FILE`.",
+        "Look at `luthier data curate RECIPE`: its table says where the rows went.",
     ),
     "E-PLN-004": Explanation(
         "Length beyond the model's context",
@@ -410,6 +410,11 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "The suite compares the tuned model's log-probabilities with those of its base, and the base is not asked.",
         "Say `systems: [base, tuned]`.",
     ),
+    "E-EVA-011": Explanation(
+        "No training rows to show or to copy",
+        "`base_few_shot` shows training rows and `copy` repeats their answers; both need rows with the questions' system message.",
+        "Leave `base_few_shot` and `copy` out of `evaluate.systems`.",
+    ),
     "E-STO-001": Explanation(
         "Workspace of a newer version",
         "An older program would misread what a newer one wrote, so nothing is touched.",
@@ -450,15 +455,15 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "Another process took this execution over because this one gave no sign of life; two writers would mix their work.",
         "Run again: it attaches to the other process or goes on from what is saved.",
     ),
-    "E-PLN-006": Explanation(
-        "No row fits the time",
-        "`plan.minutes` is shorter than training on a single row is estimated to take.",
-        "Give more minutes, or fewer epochs.",
-    ),
     "E-PLN-007": Explanation(
         "Fewer rows than asked for",
         "The plan is to fix so many rows, and the training split does not hold them after split, selection and checks.",
         "Lower `plan.num_examples`, leave it out to take all rows, or raise `data.select.fraction`.",
+    ),
+    "E-PLN-006": Explanation(
+        "No row fits the time",
+        "`plan.minutes` is shorter than training on a single row is estimated to take.",
+        "Give more minutes, or fewer epochs.",
     ),
     "E-ENV-006": Explanation(
         "Speed not measured",
@@ -469,6 +474,16 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
         "No chat template",
         "A conversation is written by the base's own template; without one, training and serving would each invent another.",
         "Use an instruction-tuned base, or add chat_template.jinja to the folder.",
+    ),
+    "E-MOD-010": Explanation(
+        "Not a base",
+        "The model turns sentences into vectors; it has no head that writes, so it can be neither tuned nor asked.",
+        "Name a causal language model.",
+    ),
+    "E-ENV-007": Explanation(
+        "Hub wants a token",
+        "The model is private, or its owner gives it only to those who have accepted its terms.",
+        "Accept the terms on the model's page and set HF_TOKEN; it is sent to the hub alone and never shown.",
     ),
     "E-LIF-001": Explanation(
         "Stage not built",

@@ -111,10 +111,14 @@ class Gate(Noun):
 
 
 class EvaluateSection(Noun):
-    """Stage 5: what is asked, of which systems, and what must hold."""
+    """Stage 5: what is asked, of which systems, and what must hold.
+
+    Beside ``base`` and ``tuned``: ``base_told`` has the allowed answers in its prompt, ``base_few_shot`` three training
+    rows; ``copy`` is no model but the answer of the nearest training row.
+    """
 
     suites: tuple[PluginChoice, ...] = ()
-    systems: tuple[Literal["base", "base_told", "tuned"], ...] = ("base", "tuned")
+    systems: tuple[Literal["base", "base_told", "base_few_shot", "copy", "tuned"], ...] = ("base", "tuned")
     gates: tuple[Gate, ...] = ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.foundation import registry
@@ -27,14 +27,15 @@ NEGLIGIBLE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ScoredMetric:
-    """One metric of one suite, scored for every system on the same questions.
+    """One metric of one suite, scored for every system; two systems are compared on the questions that both were asked.
 
     Attributes:
         name: ``suite.metric``.
         clusters: Cluster of each question that counts.
-        samples: Totals of each system.
+        samples: Totals of each system on the questions that it was asked.
         scores: Score of each question by system and question id.
         seed: Of resampling and flips.
+        asked: Places among ``clusters`` of the questions that a system was asked; a system that is not here, all.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ScoredMetric:
     samples: Mapping[str, Sample]
     scores: Mapping[str, Mapping[str, float]]
     seed: int
+    asked: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def suite(self) -> str:
@@ -51,7 +53,22 @@ class ScoredMetric:
 
     def compare(self, first: str, second: str) -> PairedResult:
         """Compare two systems, second minus first."""
-        return compare_paired(self.samples[first], self.samples[second], self.clusters, seed=self.seed)
+        common = sorted(set(self.list_asked(first)) & set(self.list_asked(second)))
+        clusters = [self.clusters[place] for place in common]
+        return compare_paired(self._narrow(first, common), self._narrow(second, common), clusters, seed=self.seed)
+
+    def list_asked(self, system: str) -> Sequence[int]:
+        """Return the places of the questions that a system was asked."""
+        return self.asked.get(system, range(len(self.clusters)))
+
+    def list_clusters(self, system: str) -> list[str]:
+        """Return the clusters of the questions that a system was asked."""
+        return [self.clusters[place] for place in self.list_asked(system)]
+
+    def _narrow(self, system: str, common: Sequence[int]) -> Sample:
+        own = {place: row for row, place in enumerate(self.list_asked(system))}
+        sample = self.samples[system]
+        return replace(sample, totals=sample.totals[[own[place] for place in common]])
 
     def gain(self, against: str, system: str = TUNED) -> PairedResult:
         """Compare so that a positive difference is an improvement, whatever the metric's direction."""
@@ -74,6 +91,8 @@ def score_suite(planned: PlannedSuite, answers: Answers, *, call_style: str, see
     items = {
         system: [
             _to_item(p, answers[planned.name, system][p.id], bases.get(p.id, Answer()), call_style)
+            if system not in p.left_out
+            else None
             for p in planned.prompts
         ]
         for system in planned.systems
@@ -85,27 +104,41 @@ def score_suite(planned: PlannedSuite, answers: Answers, *, call_style: str, see
 
 
 def score_metric(
-    name: str, choice: PluginChoice, prompts: Sequence[Prompt], items: Mapping[str, Sequence[Item]], *, seed: int
+    name: str, choice: PluginChoice, prompts: Sequence[Prompt], items: Mapping[str, Sequence[Item | None]], *, seed: int
 ) -> ScoredMetric:
     """Score every system's answers by one metric.
+
+    Args:
+        name: ``suite.metric``.
+        choice: The metric and its options.
+        prompts: All questions.
+        items: Each system's answers in the questions' order; None where it was not asked.
+        seed: The recipe's.
 
     Raises:
         EvalError: E-EVA-009 when no question counts.
     """
     metric: Metric = registry.load_runtime("metrics", choice.type)
     config: Any = registry.load_config("metrics", choice.type).model_validate(choice.options)
-    kept = find_counted(name, choice, next(iter(items.values())))
-    chosen = {system: [answered[place] for place in kept] for system, answered in items.items()}
+    whole = [next(item for item in answered if item is not None) for answered in zip(*items.values(), strict=True)]
+    kept = find_counted(name, choice, whole)
+    chosen = {
+        system: [(row, item) for row, place in enumerate(kept) if (item := answered[place]) is not None]
+        for system, answered in items.items()
+    }
+    for answered in items.values():
+        find_counted(name, choice, [item for item in answered if item is not None])
     return ScoredMetric(
         name=name,
         higher_is_better=metric.higher_is_better,
         clusters=tuple(prompts[place].cluster for place in kept),
-        samples={system: metric.sample(answered, config) for system, answered in chosen.items()},
+        samples={system: metric.sample([item for _, item in own], config) for system, own in chosen.items()},
         scores={
-            system: {prompts[place].id: metric.score(items[system][place], config) for place in kept}
-            for system in items
+            system: {prompts[kept[row]].id: metric.score(item, config) for row, item in own}
+            for system, own in chosen.items()
         },
         seed=derive_seed(seed, "evaluate", "stats", name),
+        asked={system: tuple(row for row, _ in own) for system, own in chosen.items() if len(own) < len(kept)},
     )
 
 
@@ -138,7 +171,7 @@ def _to_item(prompt: Prompt, answer: Answer, base: Answer, call_style: str) -> I
 def list_values(scored: Sequence[ScoredMetric]) -> tuple[MetricValue, ...]:
     """Return every metric of every system with its interval."""
     return tuple(
-        to_metric_value(estimate(sample, one.clusters, seed=one.seed), metric=one.name, system=system)
+        to_metric_value(estimate(sample, one.list_clusters(system), seed=one.seed), metric=one.name, system=system)
         for one in scored
         for system, sample in one.samples.items()
     )
@@ -184,7 +217,8 @@ def _to_difference(one: ScoredMetric, first: str, second: str) -> Difference:
 def find_flipped(one: ScoredMetric, first: str, second: str) -> tuple[list[str], list[str]]:
     """Return the questions that the second system does better and those that it does worse, greatest change first."""
     sign = 1 if one.higher_is_better else -1
-    change = {key: sign * (one.scores[second][key] - score) for key, score in one.scores[first].items()}
+    common = one.scores[first].keys() & one.scores[second].keys()
+    change = {key: sign * (one.scores[second][key] - one.scores[first][key]) for key in common}
     better = sorted((key for key in change if change[key] > NEGLIGIBLE), key=lambda key: (-change[key], key))
     worse = sorted((key for key in change if change[key] < -NEGLIGIBLE), key=lambda key: (change[key], key))
     return better, worse

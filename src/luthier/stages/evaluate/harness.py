@@ -30,7 +30,7 @@ class Answer:
 
     Attributes:
         text: The generated answer; empty where text was weighed.
-        finish: ``stop``, ``length`` or ``weighed``.
+        finish: ``stop``, ``length``, ``weighed`` or ``given``, where the system is no model.
         nats: Negative log-likelihood of the reference; None where an answer was generated.
         other_nats: The same of a pair's rejected answer; None where there is no pair.
     """
@@ -135,7 +135,7 @@ def ask_all(
         progress: Shows how far it is.
     """
     answers: Answers = {}
-    total = sum(len(planned.prompts) * len(planned.systems) for planned in suites)
+    total = sum(len(planned.asked_of(system)) for planned in suites for system in planned.systems)
     with progress.task("evaluate", total=total, unit="answers") as bar:
         for system in systems:
             for planned in suites:
@@ -150,10 +150,15 @@ def ask_all(
 
 def _ask(planned: PlannedSuite, system: str, machine: Machine, log: AnswerLog) -> Iterator[tuple[Prompt, Answer]]:
     max_new_tokens = planned.suite.max_new_tokens(planned.config)
-    prompts = [prompt.asked_of(system) for prompt in planned.prompts]
+    given = [prompt for prompt in planned.asked_of(system) if system in prompt.given]
+    yield from ((prompt, Answer(prompt.given[system], "given")) for prompt in given)
+    asked = [prompt for prompt in planned.asked_of(system) if system not in prompt.given]
+    if not asked:
+        return
+    prompts = [prompt.asked_of(system) for prompt in asked]
     batches = machine.plan(prompts, max_new_tokens)
     names = [
-        _name_batch((planned.name, system, max_new_tokens), [(planned.prompts[i].id, prompts[i]) for i in batch])
+        _name_batch((planned.name, system, max_new_tokens), [(asked[i].id, prompts[i]) for i in batch])
         for batch in batches
     ]
     open_batches = [number for number, name in enumerate(names) if log.find(name) is None]
@@ -162,14 +167,16 @@ def _ask(planned: PlannedSuite, system: str, machine: Machine, log: AnswerLog) -
             answered = machine.answer(prompts, max_new_tokens, open_batches)
             for number, answers in zip(open_batches, answered, strict=True):
                 log.keep(names[number], answers)
-                yield from _pair(planned, batches[number], answers)
+                yield from _pair(asked, batches[number], answers)
     for number in sorted(set(range(len(batches))) - set(open_batches)):
-        yield from _pair(planned, batches[number], log.find(names[number]) or [])
+        yield from _pair(asked, batches[number], log.find(names[number]) or [])
 
 
-def _pair(planned: PlannedSuite, batch: Sequence[int], answers: Sequence[Answer]) -> Iterator[tuple[Prompt, Answer]]:
+def _pair(
+    prompts: Sequence[Prompt], batch: Sequence[int], answers: Sequence[Answer]
+) -> Iterator[tuple[Prompt, Answer]]:
     for place, answer in zip(batch, answers, strict=True):
-        yield planned.prompts[place], answer
+        yield prompts[place], answer
 
 
 def _name_batch(what: tuple[str, str, int], members: Sequence[tuple[str, Asked]]) -> str:

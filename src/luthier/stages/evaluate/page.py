@@ -189,6 +189,8 @@ def _write_answers(prompt: Prompt, planned: PlannedSuite, answers: Answers, one:
     asked = prompt.messages[-1].text if prompt.messages else ""
     entries = [("reference", "\n".join([text for text in (prompt.reference.text, *calls) if text]), "")]
     for system in planned.systems:
+        if system in prompt.left_out:
+            continue
         score = one.scores[system].get(prompt.id)
         entries.append(
             (system, answers[planned.name, system][prompt.id].text, "" if score is None else format_number(score))

@@ -32,7 +32,7 @@ def list_answers(
     for planned in suites:
         own = [one for one in scored if one.suite == planned.name]
         for system in planned.systems:
-            for prompt in planned.prompts:
+            for prompt in planned.asked_of(system):
                 answer = answers[planned.name, system][prompt.id]
                 counted = [one for one in own if prompt.id in one.scores[system]]
                 yield {

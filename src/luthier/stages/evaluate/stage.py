@@ -33,6 +33,7 @@ from luthier.stages.evaluate.suite import PlannedSuite, Source
 
 PAGE_NAME: Final = "report.html"
 TUNED_FOLDER: Final = "tuned"
+PROMPTED: Final = ("base_told", "base_few_shot")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def run(section: EvaluateSection, inputs: Mapping[str, AnyRecord], ctx: Context)
         ctx: What lifecycle hands over; its folder keeps the answers so far.
 
     Raises:
-        EvalError: E-EVA-001 to E-EVA-009, before anything is asked where that is possible.
+        EvalError: E-EVA-001 to E-EVA-011, before anything is asked where that is possible.
         DataError: When a question cannot be rendered.
         ModelError: When the base or the tuned files cannot be loaded.
     """
@@ -169,7 +170,8 @@ def write_report(
 ) -> Report:
     """Store questions and answers, and write down what was found."""
     others = [system for system in section.systems if system != TUNED]
-    pairs = [(system, TUNED) for system in others] + ([("base", "base_told")] if len(others) > 1 else [])
+    pairs = [(system, TUNED) for system in others]
+    pairs += [("base", system) for system in PROMPTED if "base" in others and system in others]
     gates = judge_gates(section.gates, scored)
     identity = ReportIdentity(
         parents={name: record.digest for name, record in inputs.items()},

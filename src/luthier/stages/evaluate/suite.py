@@ -33,6 +33,8 @@ class Prompt:
         token_ids: For each system what it is shown; text that is weighed has one entry, for all.
         fields: Further columns of the row.
         pair: Two answers to one prompt, both weighed; None where one text is weighed or answered.
+        given: Answers of systems that are no models.
+        left_out: Systems that are not asked this question.
     """
 
     id: str
@@ -43,6 +45,8 @@ class Prompt:
     token_ids: Mapping[str, np.ndarray]
     fields: Mapping[str, Any] = field(default_factory=dict)
     pair: EncodedPair | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
     def asked_of(self, system: str) -> Asked:
         """Return what a system is given."""
@@ -112,8 +116,8 @@ class LikelihoodSuite:
     kind: Literal["answers", "likelihood"] = "likelihood"
 
     def systems(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """Leave out the base that is told answers: it has the same weights."""
-        return tuple(system for system in asked if system != "base_told")
+        """Leave out the bases that are told more, which have the same weights, and what is no model."""
+        return tuple(system for system in asked if system in {"base", "tuned"})
 
     def metrics(self, config: SuiteConfig) -> tuple[PluginChoice, ...]:
         """Return the metrics that the configuration names."""
@@ -133,6 +137,10 @@ class PlannedSuite:
     config: SuiteConfig
     prompts: tuple[Prompt, ...]
     systems: tuple[str, ...]
+
+    def asked_of(self, system: str) -> tuple[Prompt, ...]:
+        """Return the questions that a system is asked."""
+        return tuple(prompt for prompt in self.prompts if system not in prompt.left_out)
 
 
 def draw(ids: Sequence[str], wanted: int | None, *, seed: int, name: str) -> set[str]:

@@ -30,6 +30,8 @@ class Config(SuiteConfig):
         on: ``validation``, ``test`` or a name under ``data.evaluation``.
         metrics: What is reported; the first decides which rows are shown as worst.
         max_questions: Draw this many by the recipe's seed, from the turns that a metric counts; None asks all of them.
+        base_questions: Ask the base, however it is prompted, only this many of them, on which it is then compared;
+            the tuned model's own figure rests on all. None asks it all.
         max_new_tokens: Longest answer.
         too_long: What to do with a question that leaves no room for its answer.
     """
@@ -39,6 +41,7 @@ class Config(SuiteConfig):
     on: str = "test"
     metrics: Annotated[tuple[MetricChoice, ...], Field(min_length=1)] = (PluginChoice(type="exact_match"),)
     max_questions: Annotated[int, Field(ge=1)] | None = None
+    base_questions: Annotated[int, Field(ge=1)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 128
     too_long: Literal["refuse", "drop"] = "refuse"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,8 +18,30 @@ from luthier.instruments.text.questions import Question, iterate_questions
 from luthier.stages.evaluate.suite import Prompt, Source, draw, refuse_empty
 from luthier.stages.evaluate.suites.task.config import Config
 from luthier.stages.evaluate.told import find_allowed_answers, find_instruction, tell_answers
+from luthier.stages.evaluate.training_rows import copy_answers, list_training_questions, pick_shots, show_shots
 
+BASE: Final = "base"
 TOLD: Final = "base_told"
+FEW_SHOT: Final = "base_few_shot"
+COPY: Final = "copy"
+BASES: Final = frozenset({BASE, TOLD, FEW_SHOT})
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What systems get beside the question itself.
+
+    Attributes:
+        allowed: Answers that ``base_told`` is told.
+        shots: Examples that ``base_few_shot`` is shown.
+        copied: What ``copy`` answers, by question.
+        left_out: Systems that are not asked, by question.
+    """
+
+    allowed: Sequence[str] = ()
+    shots: Sequence[Question] = ()
+    copied: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class TaskSuite:
@@ -43,16 +66,16 @@ class TaskSuite:
 
         Raises:
             EvalError: E-EVA-001 for a question too long, E-EVA-002 where the base cannot be told the answers,
-                E-EVA-004 for a set without questions, E-EVA-009 where no metric counts any.
+                E-EVA-004 for a set without questions, E-EVA-009 where no metric counts any, E-EVA-011 where there are
+                no training rows to show or to copy.
         """
         names = _list_counted(config, source)
         drawn = draw(names, config.max_questions, seed=source.seed, name=str(config.name))
-        allowed = _list_allowed(config, source) if TOLD in source.systems else ()
+        asked = [(row, question) for row, question in _iterate_questions(config, source) if question.id in drawn]
+        additions = _add(config, source, [question for _, question in asked])
         prompts, left_out = [], 0
-        for row, question in _iterate_questions(config, source):
-            if question.id not in drawn:
-                continue
-            prompt = _put(row, question, source, allowed)
+        for row, question in asked:
+            prompt = _put(row, question, source, additions)
             if _fits(prompt, question, config, source):
                 prompts.append(prompt)
             else:
@@ -67,9 +90,28 @@ def _iterate_questions(config: Config, source: Source) -> Iterator[tuple[Row, Qu
     return ((row, question) for row in source.rows(config.on) for question in iterate_questions(row))
 
 
-def _list_allowed(config: Config, source: Source) -> tuple[str, ...]:
+def _add(config: Config, source: Source, asked: Sequence[Question]) -> Additions:
     instructions = {find_instruction(row) for row in source.rows(config.on)}
-    return find_allowed_answers(source.rows("train"), instructions=instructions)
+    allowed: tuple[str, ...] = ()
+    if TOLD in source.systems:
+        allowed = find_allowed_answers(source.rows("train"), instructions=instructions)
+    training: tuple[Question, ...] = ()
+    if {FEW_SHOT, COPY} & set(source.systems):
+        training = list_training_questions(source.rows("train"), instructions=instructions)
+    return Additions(
+        allowed,
+        pick_shots(training, seed=source.seed) if FEW_SHOT in source.systems else (),
+        copy_answers(asked, training, source.tokenizer) if COPY in source.systems else {},
+        _list_left_out(config, source, [question.id for question in asked]),
+    )
+
+
+def _list_left_out(config: Config, source: Source, names: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return which questions the bases are spared; every question has somebody to answer it."""
+    if config.base_questions is None or set(source.systems) <= BASES:
+        return {}
+    kept = draw(names, config.base_questions, seed=source.seed, name=f"{config.name}:base")
+    return {name: BASES for name in names if name not in kept}
 
 
 def _list_counted(config: Config, source: Source) -> list[str]:
@@ -99,13 +141,16 @@ def _list_counted(config: Config, source: Source) -> list[str]:
     return names
 
 
-def _put(row: Row, question: Question, source: Source, allowed: Sequence[str]) -> Prompt:
+def _put(row: Row, question: Question, source: Source, additions: Additions) -> Prompt:
     origin = str(question.origin)
     plain = encode_prompt(question.messages, question.tools, source.tokenizer, origin=origin)
     token_ids: dict[str, np.ndarray] = {"": plain}
     if TOLD in source.systems:
-        told = tell_answers(question.messages, allowed)
+        told = tell_answers(question.messages, additions.allowed)
         token_ids[TOLD] = encode_prompt(told, question.tools, source.tokenizer, origin=origin)
+    if FEW_SHOT in source.systems:
+        shown = show_shots(question.messages, additions.shots)
+        token_ids[FEW_SHOT] = encode_prompt(shown, question.tools, source.tokenizer, origin=origin)
     return Prompt(
         id=question.id,
         row_id=question.row_id,
@@ -114,6 +159,8 @@ def _put(row: Row, question: Question, source: Source, allowed: Sequence[str]) -
         reference=question.reference,
         token_ids=token_ids,
         fields=row.fields,
+        given={COPY: additions.copied[question.id]} if question.id in additions.copied else {},
+        left_out=additions.left_out.get(question.id, frozenset()),
     )
 
 
