@@ -24,6 +24,7 @@ from luthier.server.observers import ObserverBoard
 from luthier.server.options import ServerOptions
 from luthier.server.replies import send_stream, send_whole
 from luthier.server.strict_json import parse_json_object
+from luthier.server.tracing import read_trace_parent
 from luthier.server.wire import Head, make_response_id
 
 SMALL_BODY_BYTES: Final = 65_536
@@ -48,7 +49,8 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, its facts are told once."""
-        notes = Notes(self._clock, scope["state"]["request_id"])
+        parent = read_trace_parent(scope["headers"])
+        notes = Notes(self._clock, scope["state"]["request_id"], trace_parent=parent)
         self._num_open += 1
         try:
             await self._answer(notes, scope, receive, send)

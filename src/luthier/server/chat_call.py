@@ -32,6 +32,7 @@ SEEDS: Final = (-(2**63), 2**63 - 1)
 READ: Final = frozenset({
     "model", "messages", "tools", "tool_choice", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
     "stop", "n", "logprobs", "top_logprobs", "stream", "stream_options", "return_token_ids",
+    "tools_as_given",
 })  # fmt: skip
 IGNORED: Final = frozenset({
     "user", "metadata", "store", "parallel_tool_calls", "service_tier", "safety_identifier", "prompt_cache_key",
@@ -89,7 +90,7 @@ def read_chat_call(body: Mapping[str, Any], options: ServerOptions) -> ChatCall:
         seed=read_int(body, "seed", *SEEDS),
         stop=_read_stops(body.get("stop")),
         top_logprobs=_read_top_logprobs(body),
-        tools=read_tools(body.get("tools")),
+        tools=read_tools(body.get("tools"), as_given=read_bool(body, "tools_as_given")),
         tool_choice=_read_tool_choice(body.get("tool_choice")),
         messages=read_messages(body.get("messages"), max_messages=options.max_messages),
     )

@@ -14,10 +14,11 @@ from luthier.server.wire import Answer
 class Notes:
     """One request's notes; written by the event loop alone."""
 
-    def __init__(self, clock: Clock, request_id: str) -> None:
+    def __init__(self, clock: Clock, request_id: str, *, trace_parent: str = "") -> None:
         """Start the watch."""
         self.time = clock.now().timestamp()
         self.request_id = request_id
+        self.trace_parent = trace_parent
         self.response_id = ""
         self.call: ChatCall | None = None
         self.model: ServedModel | None = None
@@ -87,6 +88,7 @@ class Notes:
             num_answers=len(self.answers) if self.response_id else 0,
             finish_reason=self.answers[0].finish_reason if self.answers else None,
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+            trace_parent=self.trace_parent,
             is_streaming=bool(self.call and self.call.is_streaming),
             content=self._to_content() if keep_content else None,
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from luthier.foundation.core.errors import ServeError
-from luthier.server.fields import read_bool, read_text, refuse_unsupported
+from luthier.server.fields import read_bool, read_text
 
 MAX_TOOLS: Final = 128
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -20,17 +20,23 @@ NUMBER_KEYS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximu
 COUNT_KEYS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 
 
-def read_tools(value: object) -> tuple[dict[str, Any], ...]:
+def read_tools(value: object, *, as_given: bool = False) -> tuple[dict[str, Any], ...]:
     """Read the ``tools`` of a request; they are shown to the model as they are, keys that we do not know included.
 
+    Args:
+        value: The field.
+        as_given: Take any objects: a model may have been trained with tools whose schemas are none, and is asked with
+            the very same.
+
     Raises:
-        ServeError: E-SRV-027 for what is no tool or no schema, E-SRV-025 for ``strict``, since answers are not forced
-            into a schema.
+        ServeError: E-SRV-027 for what is no tool or no schema.
     """
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) > MAX_TOOLS:
         _refuse("tools", f"must be a list of at most {MAX_TOOLS} tools", got=value)
+    if as_given:
+        return tuple(_read_object(tool, f"tools[{index}]") for index, tool in enumerate(value))
     tools = tuple(_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(value))
     names = [tool["function"]["name"] for tool in tools]
     if len(set(names)) < len(names):
@@ -44,9 +50,15 @@ def _refuse(field: str, rule: str, *, got: object) -> NoReturn:
         f"'{field}' {rule}",
         got=got,
         allowed='{"type": "function", "function": {"name": "…", "parameters": {"type": "object", "properties": {…}}}}',
-        fix="send the tool in that form; https://json-schema.org says what a schema is",
+        fix='send the tool in that form; where the model was trained with it as it is, add "tools_as_given": true',
         field=field,
     )
+
+
+def _read_object(tool: object, field: str) -> dict[str, Any]:
+    if not isinstance(tool, dict):
+        _refuse(field, "must be an object", got=tool)
+    return tool
 
 
 def _read_tool(tool: object, field: str) -> dict[str, Any]:
@@ -59,8 +71,7 @@ def _read_tool(tool: object, field: str) -> dict[str, Any]:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         _refuse(f"{field}.function.name", "must be 1 to 64 letters, digits, '_', '.' or '-'", got=name)
     read_text(function, "description", f"{field}.function.description", max_characters=100_000)
-    if read_bool(function, "strict"):
-        refuse_unsupported(f"{field}.function.strict", got=True, allowed="false", fix="leave strict out")
+    read_bool(function, "strict")  # SDKs say it by themselves; answers are not forced into the schema
     parameters = function.get("parameters")
     if parameters is not None:
         if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":

@@ -76,6 +76,13 @@ def error_of(answer: httpx2.Response) -> dict[str, Any]:
     return error
 
 
+def test_a_callers_trace_is_noted_and_a_bad_one_changes_nothing() -> None:
+    desk, parent = Desk(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    assert [desk.chat(headers={"traceparent": value}).status_code for value in (parent, "nonsense")] == [200, 200]
+    assert [facts.trace_parent for facts in desk.notebook.facts] == [parent, ""]
+
+
 def test_a_sane_request_id_is_kept_and_any_other_is_replaced() -> None:
     desk = Desk()
 

@@ -6,12 +6,21 @@ import inspect
 import re
 from typing import Any
 
+import openai
 import pytest
 from openai.types.chat import completion_create_params
+from pydantic import BaseModel
 
 from luthier.foundation.core.errors import ServeError
 from luthier.server.chat_call import IGNORED, NEUTRAL, READ, ChatCall, read_chat_call
 from luthier.server.options import ServerOptions
+
+
+class Weather(BaseModel):
+    """The weather of a city."""
+
+    city: str
+
 
 USER = {"role": "user", "content": "hello"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -40,7 +49,7 @@ def test_every_field_of_the_sdk_is_read_ignored_or_refused_by_name() -> None:
     sdk = set(re.findall(r"^    (\w+): ", source, re.MULTILINE))
 
     assert sdk - READ - IGNORED - set(NEUTRAL) == set()
-    assert READ - sdk == {"return_token_ids", "stream"}  # `stream` stands in the SDK's subclasses
+    assert READ - sdk == {"return_token_ids", "stream", "tools_as_given"}  # `stream` stands in the SDK's subclasses
 
 
 def test_a_bare_request_is_greedy_and_asks_for_one_answer() -> None:
@@ -261,7 +270,24 @@ def test_keys_of_a_tool_that_we_do_not_know_reach_the_model() -> None:
     assert read(tools=[tool]).request.tools == (tool,)
 
 
-def test_strict_tools_are_refused_since_answers_are_not_forced() -> None:
-    tool = {"type": "function", "function": {"name": "f", "strict": True}}
+def test_strict_is_taken_as_sdks_send_it_and_reaches_the_model() -> None:
+    """OpenAI's SDK writes it into every tool that it makes of a pydantic class."""
+    (tool,) = [dict(openai.pydantic_function_tool(Weather))]
 
-    assert refuse(tools=[tool]) == ("E-SRV-025", "tools[0].function.strict")
+    assert tool["function"]["strict"] is True
+    assert read(tools=[tool]).request.tools == (tool,)
+    assert refuse(tools=[{"function": {"name": "f", "strict": "yes"}}])[0] == "E-SRV-023"
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "get weather", "arguments": ["city"]},
+        {"type": "function", "function": {"name": "f", "parameters": {"city": "text", "required": "city"}}},
+    ],
+)
+def test_a_model_is_asked_with_the_tools_that_it_was_trained_with_be_they_schemas_or_none(tool: dict[str, Any]) -> None:
+    assert refuse(tools=[tool])[0] == "E-SRV-027"
+    assert read(tools=[tool, tool], tools_as_given=True).request.tools == (tool, tool)
+    assert [refuse(tools=tools, tools_as_given=True)[0] for tools in ("f", {}, [3], [tool] * 129)] == ["E-SRV-027"] * 4
+    assert refuse(tools=[tool], tools_as_given="yes")[0] == "E-SRV-023"

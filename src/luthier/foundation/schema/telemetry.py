@@ -35,6 +35,7 @@ class RequestFacts(Noun):
         first_token_seconds: To the first piece of an answer; None where there was none.
         finish_reason: Of the first answer; None where it was refused.
         mean_logprob: Mean over the answers' tokens, nats; None where log-probabilities were not computed.
+        trace_parent: The caller's ``traceparent`` as W3C writes it; empty where there was none that can be read.
     """
 
     time: float
@@ -52,6 +53,7 @@ class RequestFacts(Noun):
     finish_reason: FinishReason | None = None
     mean_logprob: float | None = None
     is_streaming: bool = False
+    trace_parent: str = ""
     content: RequestContent | None = None
 
 

@@ -104,16 +104,17 @@ class Transport:
 
     def _exchange(self, verb: str, path: str, **content: Any) -> dict[str, Any]:  # noqa: ANN401  httpx's own
         url = f"{self.base_url}{path}"
-        for turn in range(self._num_retries + 1):
+        turn = 0
+        while True:
             try:
                 with self._client.stream(verb, url, **content) as response:
                     data = b"".join(_bound(url, response.iter_bytes()))
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise _refuse(url, f"{type(error).__name__}: {error}") from error
             if response.status_code not in BUSY or turn == self._num_retries:
-                break
+                return _parse(url, response.status_code, data)
             self._pause(_find_pause(response.headers, turn))
-        return _parse(url, response.status_code, data)
+            turn += 1
 
 
 def _find_pause(headers: Mapping[str, str], turn: int) -> float:

@@ -14,6 +14,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from luthier.foundation.schema.rows import Message
 from luthier.foundation.schema.telemetry import RequestContent, RequestFacts
@@ -46,10 +47,18 @@ class SpanWriter:
         self._tracer = self._provider.get_tracer("luthier", version("luthier"))
 
     def write(self, facts: RequestFacts) -> None:
-        """Write the span of one request that is over."""
+        """Write the span of one request that is over, in its caller's trace where there is one.
+
+        A caller that does not sample its trace gets no span: the SDK's default sampler follows the parent.
+        """
+        parent = TraceContextTextMapPropagator().extract({"traceparent": facts.trace_parent})
         start = int(facts.time * NANOSECONDS)
         span = self._tracer.start_span(
-            f"{OPERATION} {facts.model}", kind=SpanKind.INTERNAL, attributes=describe_span(facts), start_time=start
+            f"{OPERATION} {facts.model}",
+            context=parent,
+            kind=SpanKind.INTERNAL,
+            attributes=describe_span(facts),
+            start_time=start,
         )
         if facts.status >= FIRST_ERROR_STATUS:
             span.set_status(Status(StatusCode.ERROR, facts.code or None))

@@ -65,6 +65,25 @@ def test_a_span_has_the_names_of_the_conventions_and_the_measured_times(exporter
     assert span.resource.attributes["service.name"] == "luthier"
 
 
+def test_a_span_stands_in_its_callers_trace(exporter: InMemorySpanExporter) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    span = write(exporter, trace_parent=f"00-{trace}-{parent}-01")
+
+    assert span.context.trace_id == int(trace, 16)
+    assert span.parent is not None
+    assert (span.parent.span_id, span.parent.is_remote) == (int(parent, 16), True)
+
+
+def test_a_span_without_a_caller_is_a_root_and_a_caller_that_does_not_sample_gets_none(
+    exporter: InMemorySpanExporter,
+) -> None:
+    writer = SpanWriter(SimpleSpanProcessor(exporter))
+    writer.write(make_facts(0))
+    writer.write(make_facts(1, trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"))
+    writer.close()
+    assert [span.parent for span in exporter.get_finished_spans()] == [None]
+
+
 def test_a_refused_request_is_an_error_with_our_code(exporter: InMemorySpanExporter) -> None:
     span = write(exporter, status=429, code="E-SRV-003", response_id="", finish_reason=None)
 

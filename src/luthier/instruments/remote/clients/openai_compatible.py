@@ -75,7 +75,10 @@ class OpenAICompatible:
             EnvironmentLacks: E-DEP-006 when the server does not answer, or leaves out what was asked for.
         """
         request = ChatRequest(model=self.model, messages=tuple(messages), tools=tuple(tools), max_tokens=max_tokens)
-        found = self.transport.post(COMPLETIONS, _to_body(request) | {"logprobs": True, "return_token_ids": True})
+        body = _to_body(request) | {"logprobs": True, "return_token_ids": True}
+        if tools:
+            body["tools_as_given"] = True  # a model is asked with what it was trained with, be it a schema or none
+        found = self.transport.post(COMPLETIONS, body)
         try:
             choice = found["choices"][0]
             return ServedAnswer(
