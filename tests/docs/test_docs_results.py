@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 REPORTS = sorted((ROOT / "benchmarks" / "results" / "reports").glob("*.json"))
 QUESTION = "my card was swallowed by the machine on the corner"
 ANSWER = "It seems that the machine has taken your card away."
-MEANS = ("exact_match", "tool_call", "accuracy", "json_validity", "pair_accuracy", "pair_likelihood")
+MEANS = ("exact_match", "tool_call", "accuracy", "recall", "json_validity", "pair_accuracy", "pair_likelihood")
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from luthier.foundation.schema.rows import Message
 from luthier.instruments.measure.metric import Item
-from luthier.instruments.measure.metrics import accuracy, macro_f1
+from luthier.instruments.measure.metrics import accuracy, macro_f1, precision, recall
 from luthier.instruments.measure.stats.paired import estimate
 
 pytestmark = pytest.mark.parity
@@ -47,3 +47,30 @@ def test_macro_f1_of_a_resample_leaves_out_classes_that_it_lost() -> None:
     given = [items[i].answer for i in kept]
     theirs = f1_score(expected, given, labels=sorted(set(expected)), average="macro", zero_division=0)
     assert float(macro_f1.macro_f1_of_totals(totals[kept].sum(axis=0))) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("seed", range(3))
+def test_recall_and_precision_of_one_label_equal_scikit_learn(label: str, seed: int) -> None:
+    expected, given, items = _items(seed)
+    asked = [item for item in items if recall.PLUGIN.counts(item, recall.Config(label=label))]
+    if asked:
+        ours = estimate(
+            recall.PLUGIN.sample(asked, recall.Config(label=label)), [str(i) for i in range(len(asked))], seed=0
+        )
+        theirs = recall_score(expected, given, labels=[label], average="macro", zero_division=0)
+        assert ours.value == pytest.approx(theirs, abs=1e-12)
+    totals = precision.PLUGIN.sample(items, precision.Config(label=label)).totals
+    theirs = precision_score(expected, given, labels=[label], average="macro", zero_division=0)
+    assert float(precision.precision_of_totals(totals.sum(axis=0))) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_accuracy_without_one_label_is_scikit_learns_on_the_other_rows() -> None:
+    expected, given, items = _items(1)
+    config = accuracy.Config(except_label="Refund.")
+    kept = [place for place, item in enumerate(items) if accuracy.PLUGIN.counts(item, config)]
+    assert 0 < len(kept) < len(items)
+    assert "refund" not in {expected[place] for place in kept}
+    scores = [accuracy.PLUGIN.score(items[place], config) for place in kept]
+    theirs = accuracy_score([expected[place] for place in kept], [given[place] for place in kept])
+    assert np.mean(scores) == pytest.approx(theirs, abs=1e-12)

@@ -15,7 +15,7 @@ from luthier.foundation.schema.plugins import OperatorConfig
 from luthier.foundation.schema.rows import Row
 
 HeldOut = Mapping[str, Sequence[Row]]
-"""The evaluation sets by name; operators read them and never change them."""
+"""The evaluation sets by name; operators read them, and only a ``Shaper`` changes how they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ class Operator(Protocol):
             config: The operator's own resolved ``Config``.
             held_out: The evaluation sets by name.
         """
+        ...
+
+
+class Shaper(Protocol):
+    """An operator that decides what of a row a model is shown, so that questions must be shown as training rows are."""
+
+    def shape(self, row: Row, config: Any) -> Kept | Changed:  # noqa: ANN401  own Config
+        """Say how an evaluation row is asked; it never goes."""
         ...
 
 

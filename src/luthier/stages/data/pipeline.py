@@ -43,9 +43,17 @@ class Step:
 
 @dataclass(slots=True)
 class Cleaned:
-    """What the operators left, and the whole story of the rest."""
+    """What the operators left, and the whole story of the rest.
+
+    Attributes:
+        rows: The rows that go on.
+        held_out: The evaluation sets as they are asked: as they were read, unless an operator shapes them.
+        waterfall: Counts, a step an operator; of the sources' rows alone.
+        entries: What happened to which row, evaluation rows included.
+    """
 
     rows: Rows
+    held_out: dict[str, Sequence[Row]] = field(default_factory=dict)
     waterfall: list[WaterfallStep] = field(default_factory=list)
     entries: Ledger = field(default_factory=Ledger)
 
@@ -77,15 +85,16 @@ def apply_operators(rows: Sequence[Row], steps: Sequence[Step], held_out: HeldOu
         DataError: What an operator refuses; E-DAT-018 for an operator that loses rows.
     """
     scrub = build_scrub(steps)
-    cleaned = Cleaned(rows if isinstance(rows, Rows) else Rows(rows))
+    cleaned = Cleaned(rows if isinstance(rows, Rows) else Rows(rows), dict(held_out))
     for step in steps:
-        _apply_step(cleaned, step, held_out, scrub)
+        _apply_step(cleaned, step, scrub)
+        _shape_held_out(cleaned, step, scrub)
     return cleaned
 
 
-def _apply_step(cleaned: Cleaned, step: Step, held_out: HeldOut, scrub: Scrub) -> None:
+def _apply_step(cleaned: Cleaned, step: Step, scrub: Scrub) -> None:
     rows, kept, tally = cleaned.rows, cleaned.rows.select(()), Tally(step.name)
-    for index, outcome in enumerate(run_step(rows, step, held_out)):
+    for index, outcome in enumerate(run_step(rows, step, cleaned.held_out)):
         tally.add(outcome)
         entry = describe_outcome(outcome, step.name, scrub)
         if entry is not None:
@@ -96,6 +105,22 @@ def _apply_step(cleaned: Cleaned, step: Step, held_out: HeldOut, scrub: Scrub) -
             kept.append_from(rows, index)
     cleaned.rows = kept
     cleaned.waterfall.append(tally.describe())
+
+
+def _shape_held_out(cleaned: Cleaned, step: Step, scrub: Scrub) -> None:
+    """Show evaluation rows as training rows are shown, where the operator is a ``Shaper``; the ledger says which."""
+    plugin = load_runtime("operators", step.name)
+    if not hasattr(plugin, "shape"):
+        return
+    for name, rows in cleaned.held_out.items():
+        shaped = Rows()
+        for row in rows:
+            outcome: Kept | Changed = plugin.shape(row, step.config)
+            shaped.append(outcome.row)
+            entry = describe_outcome(outcome, step.name, scrub)
+            if entry is not None:
+                cleaned.entries.append(entry.model_copy(update={"detail": entry.detail | {"evaluation": name}}))
+        cleaned.held_out[name] = shaped
 
 
 def run_step(rows: Sequence[Row], step: Step, held_out: HeldOut) -> Iterator[Outcome]:

@@ -65,7 +65,7 @@ def run(section: DataSection, inputs: Mapping[str, Any], ctx: Context) -> Datase
     cleaned = apply_operators(rows, steps, held_out)
     waterfall = [WaterfallStep(operator="read", rows_in=len(rows), rows_out=len(rows)), *cleaned.waterfall]
     _require_rows(cleaned, waterfall)
-    splits = {**split_rows(cleaned.rows, section.split, ctx.seed), **held_out}
+    splits = {**split_rows(cleaned.rows, section.split, ctx.seed), **cleaned.held_out}
     waterfall.append(_describe_split(cleaned.rows, splits))
     ranking = None if selection is None else _select(splits["train"], selection, waterfall, ctx)
 

@@ -1,0 +1,1 @@
+"""Show a row only the tools that it calls and some others."""
