@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from luthier.instruments.text.static_embeddings import StaticEmbeddings, open_embeddings
-from luthier.stages.model.pull import find_cache, open_pulled
+from luthier.stages.model.cache import find_cache, open_cached
 from luthier.stages.monitor.reference import Reference, build_reference
 from luthier.stages.monitor.signals import observe
 from luthier.stages.monitor.traffic import TrafficRow
@@ -101,7 +101,7 @@ def main() -> None:
     chosen = options.parse_args()
     if not (chosen.data / "dev_streams.jsonl.gz").is_file():
         sys.exit(f"there is no {chosen.data / 'dev_streams.jsonl.gz'}; name the folder with --data")
-    embeddings = open_embeddings(open_pulled(BASE, cache=find_cache(os.environ)))
+    embeddings = open_embeddings(open_cached(BASE, cache=find_cache(os.environ)))
     streams: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in read_lines(chosen.data / "dev_streams.jsonl.gz"):
         streams[line["stream"]].append(line)

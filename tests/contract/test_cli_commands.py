@@ -23,7 +23,7 @@ CONTRACT = {
     "model list": [],
     "model show": ["NAME"],
     "model pull": ["NAME"],
-    "model check": ["BASE", "--license", "--use"],
+    "model check": ["MODEL", "--license", "--use"],
     "plan": ["RECIPE", "--set"],
     "train": ["RECIPE", "--resume", "--set"],
     "runs": [],

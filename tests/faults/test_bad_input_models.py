@@ -93,12 +93,24 @@ def test_a_model_folder_that_is_unsafe_or_damaged_is_refused_and_nothing_of_it_r
     assert not (desk.folder / "it-ran").exists()
 
 
+def check_verdict(desk: Desk, code: str, parts: tuple[str, ...]) -> None:
+    """`model check` judges an unsafe folder: it says what it is, what stands against it, and ends with 3."""
+    spoken, shown = desk.call("model", "check", "bad"), desk.call("model", "check", "bad", "--json")
+    assert (spoken.code, shown.code) == (3, 3)
+    assert all(part in spoken.err for part in (code, *parts))
+    assert shown.answer["is_safe"] is False
+    assert shown.answer["problems"][0]["code"] == code
+
+
 @pytest.mark.parametrize("case", ["a pickle beside the weights", "remote code", "no weights"])
 def test_an_unsafe_folder_is_refused_by_every_command_that_takes_one(desk: Desk, case: str) -> None:
     spoil, code, parts = SPOILED[case]
     spoil(desk.copy_base("bad"))
     code_of_reference = "E-LIF-008" if case == "no weights" else code
-    check_refusal(desk, ["model", "check", "bad"], codes=[code], parts=parts)
+    if code == "E-MOD-001":
+        check_verdict(desk, code, parts)
+    else:
+        check_refusal(desk, ["model", "check", "bad"], codes=[code], parts=parts)
     check_refusal(desk, ["generate", "./bad", "--data", "rows.jsonl"], codes=[code_of_reference])
     check_refusal(desk, ["compare", "./base", "./bad", "--data", "rows.jsonl"], codes=[code_of_reference])
     assert not (desk.folder / "it-ran").exists()
@@ -106,7 +118,7 @@ def test_an_unsafe_folder_is_refused_by_every_command_that_takes_one(desk: Desk,
 
 def test_a_pickle_is_refused_before_torch_is_imported(desk: Desk) -> None:
     put_pickle(desk.copy_base("bad"))
-    ended = watch(desk, "model", "check", "bad", exit_code=2, code="E-MOD-001")
+    ended = watch(desk, "model", "check", "bad", exit_code=3, code="E-MOD-001")
     assert ended.heavy == []
 
 

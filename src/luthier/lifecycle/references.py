@@ -40,7 +40,7 @@ class Reference(Noun):
         ref: As it was written.
         kind: ``base`` or a ``model`` folder stand alone; ``run`` and ``adapter`` stand on a base; ``gguf`` is a file.
         base: Name or path of the base, as ``model.base`` of a recipe takes it.
-        base_folder: Where the base lies; for ``model`` and ``gguf`` the thing itself.
+        base_folder: Where the base lies; for ``model`` the thing itself, for ``gguf`` its conversion in the cache.
         base_digest: Digest of the base's weights, where it is known without reading them.
         method: How the files change the base, such as ``lora``; empty where there is nothing to put on it.
         files: Trained files by name; for a run they are blobs, so use :func:`lay_out` where names matter.
@@ -174,19 +174,24 @@ def _resolve_run(ref: str, workspace: Workspace, locate: Locate) -> Reference:
 
 
 def _resolve_path(ref: str, workspace: Workspace, locate: Locate) -> Reference:
+    from luthier.stages.model.gguf_file import find_gguf
+    from luthier.stages.model.hub_source import parse_hub_id
+
     path = _expand(ref)
     try:
         is_file, is_folder, is_there = path.is_file(), path.is_dir(), path.exists()
     except OSError as error:  # such as a name that is too long for any file
         raise _not_a_model(ref, str(error.strerror)) from error
     if is_file and path.suffix == ".gguf":
-        return Reference(ref=ref, kind="gguf", base=str(path), base_folder=path)
+        return Reference(ref=ref, kind="gguf", base=str(path), base_folder=locate(str(path)))
     if not is_folder:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@-]*", ref) and not is_there:
+        if (re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@-]*", ref) or parse_hub_id(ref)) and not is_there:
             return _resolve_name(ref, locate)
         raise _not_a_model(ref, "no such folder or GGUF file")
     if (path / "adapter_config.json").is_file():
         return _resolve_adapter(ref, path, workspace, locate)
+    if find_gguf(path) is not None:
+        return Reference(ref=ref, kind="gguf", base=str(path), base_folder=locate(str(path)))
     weights = [file.name for file in path.glob("*.safetensors")]
     if not (path / "config.json").is_file() or not weights:
         unsafe = sorted(file.name for file in path.iterdir() if file.suffix in UNSAFE_SUFFIXES)
@@ -202,7 +207,7 @@ def _expand(ref: str) -> Path:
 
 
 def _resolve_name(ref: str, locate: Locate) -> Reference:
-    """A bare word that is no path may be a base of the catalogue."""
+    """A word that is no path may be a base of the catalogue, or one of the hub that was pulled."""
     try:
         return Reference(ref=ref, kind="base", base=ref, base_folder=locate(ref))
     except ModelError as error:

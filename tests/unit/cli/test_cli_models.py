@@ -39,8 +39,10 @@ def test_the_catalogue_is_listed_and_an_absent_base_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
-    (listed,) = call_json(capsys, "model", "list")["models"]
-    assert (listed["name"], listed["is_here"]) == ("smollm2-135m-instruct", False)
+    listed = {model["name"]: model for model in call_json(capsys, "model", "list")["models"]}
+    assert list(listed) == ["smollm2-135m-instruct", "smollm2-135m-instruct@hub", "all-minilm-l6-v2"]
+    assert {model["is_here"] for model in listed.values()} == {False}
+    assert [model["kind"] for model in listed.values()] == ["base", "base", "embedding"]
     assert run_guarded(luthier, ["model", "list"]) == 0
     assert "not pulled" in capsys.readouterr().out
     assert call_json(capsys, "model", "show", "smollm2-135m-instruct")["licence"] == "Apache-2.0"
@@ -56,9 +58,10 @@ def test_a_folder_is_judged_and_a_denied_licence_exits_with_3(tiny: Path, capsys
     found = call_json(capsys, "model", "check", str(tiny), "--license", "MIT")
     assert (found["is_safe"], found["licence"]["verdict"]) == (True, "allowed")
     assert run_guarded(luthier, ["model", "check", str(tiny), "--license", "MIT"]) == 0
-    assert "safetensors only" in capsys.readouterr().out
-    error = call_json(capsys, "model", "check", str(tiny), code=3)["error"]
-    assert error["type"] == "LicenceError"
+    assert "no code, no pickles" in capsys.readouterr().out
+    found = call_json(capsys, "model", "check", str(tiny), code=3)
+    assert (found["is_safe"], found["may_be_used"]) == (True, False)
+    assert [problem["code"] for problem in found["problems"]] == ["E-MOD-008"]
 
 
 def test_answers_go_to_stdout_or_whole_into_a_file(
@@ -112,10 +115,10 @@ def test_a_reference_that_names_nothing_is_wrong_usage(
     assert not (tmp_path / ".luthier").exists()
 
 
-def test_a_gguf_file_is_named_but_not_run(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_file_that_is_no_gguf_is_refused(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
     words = ["generate", str(tmp_path / "m.gguf"), "--data", str(rows), "--workspace", str(tmp_path)]
-    assert call_json(capsys, *words, code=2)["error"]["problems"][0]["code"] == "E-REC-010"
+    assert call_json(capsys, *words, code=2)["error"]["problems"][0]["code"] == "E-MOD-002"
 
 
 def test_rows_are_shown_with_masks_from_the_command_line(tiny: Path, rows: Path, capsys: pytest.CaptureFixture[str]):

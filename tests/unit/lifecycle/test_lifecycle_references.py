@@ -30,6 +30,8 @@ def bench() -> Iterator[Bench]:
 
 def locate(base: str) -> Path:
     """Know two bases, as a catalogue would."""
+    if base.endswith(".gguf"):
+        return Path("/cache") / Path(base).name
     if base not in {"smollm2-135m-instruct", "other"}:
         raise ModelError("E-MOD-004", "this base is neither in the catalogue nor a folder", fix="luthier model list")
     return Path("/cache") / base
@@ -195,7 +197,7 @@ def test_a_path_is_a_model_an_adapter_or_a_gguf_file_by_what_lies_in_it(bench: B
         found = resolve_reference(str(path), workspace=bench.workspace, locate=locate)
         kinds[path.name] = (found.kind, found.base_folder, found.base_digest, lay_out(found, bench.workspace))
     assert kinds == {
-        "m.gguf": ("gguf", gguf, None, None),
+        "m.gguf": ("gguf", Path("/cache/m.gguf"), None, None),
         "model": ("model", model, None, None),
         "adapter": ("adapter", Path("/cache/other"), "a" * 64, adapter),
     }

