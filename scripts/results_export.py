@@ -329,8 +329,8 @@ def _figure_run(run: Run) -> RunFigures:
 
 
 def _write_command(folder: Path, recipe: Mapping[str, Any]) -> str:
-    """Write the line that makes the Report again, with what was overridden on the command line."""
-    line = ["luthier", "run", f"recipes/{recipe['name']}.yaml", "--until", "evaluate"]
+    """Write the line that makes the Report again, and its release, with what was overridden on the command line."""
+    line = ["luthier", "run", f"recipes/{recipe['name']}.yaml"]
     origins = json.loads((folder / "origins.json").read_text(encoding="utf-8"))
     for key in sorted(key for key, origin in origins.items() if origin == "--set"):
         value: Any = recipe

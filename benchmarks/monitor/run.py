@@ -21,6 +21,9 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from record import REPOSITORY, write_results  # found by the line above
+
 from luthier.instruments.text.static_embeddings import StaticEmbeddings, open_embeddings
 from luthier.stages.model.cache import find_cache, open_cached
 from luthier.stages.monitor.reference import Reference, build_reference
@@ -108,7 +111,7 @@ def main() -> None:
     labels = {label["stream"]: label for label in read_lines(chosen.data / "dev_labels.jsonl.gz")}
     result: dict[str, Any] = defaultdict(int)
     delays: dict[str, list[int]] = defaultdict(list)
-    speeds, references = [], []
+    speeds, references, told = [], [], []
     for name, lines in streams.items():
         before = [to_row(line) for line in lines if line["day"] < FIRST_TRAFFIC_DAY]
         after = [to_row(line) for line in lines if line["day"] >= FIRST_TRAFFIC_DAY]
@@ -117,7 +120,8 @@ def main() -> None:
         verdicts, speed = look(reference, after, embeddings)
         speeds.append(speed)
         first = date.fromisoformat(lines[0]["time"][:10])
-        print(describe(labels[name], verdicts, first))
+        told.append(describe(labels[name], verdicts, first))
+        print(told[-1])
         count(labels[name], verdicts, first, result, delays)
     for by_weekday in (False, True):
         random = np.random.default_rng(0)
@@ -130,6 +134,8 @@ def main() -> None:
     result["sudden_found"] = result.pop("sudden_mix_found", 0)
     result["decision_us_p50"] = round(float(np.median(speeds)), 1)
     result |= {f"{kind}_delay_days": sorted(days) for kind, days in delays.items()}
+    path = write_results("monitor", ratios=dict(result), cases=told)
+    print(f"results: {path.relative_to(REPOSITORY)}", file=sys.stderr, flush=True)
     print(json.dumps(dict(result)))
 
 

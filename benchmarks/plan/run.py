@@ -20,7 +20,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parents[1])]
+from record import REPOSITORY, write_results  # noqa: E402  found by the line above
 
 TEMPLATE_TOKENS = 48  # of the length is left to the template, rounded up
 SIZES = {
@@ -147,6 +148,8 @@ def main() -> None:
         "memory_error_max": round(max(errors), 3),
         "time_ratio_median": round(statistics.median(row["seconds"] / row["seconds_estimate"] for row in found), 2),
     }
+    path = write_results("plan", ratios=summary, cases=found)
+    print(f"results: {path.relative_to(REPOSITORY)}", file=sys.stderr, flush=True)
     print(json.dumps(summary))
 
 

@@ -223,7 +223,7 @@ def test_an_export_has_scores_and_figures_and_nothing_of_the_person_or_the_rows(
 
     assert export.read_entry(path) == entry
     assert [answer.scores for answer in entry.answers] == [{"task.exact_match": 0.0}, {"task.exact_match": 1.0}]
-    assert entry.command == "luthier run recipes/tiny.yaml --until evaluate --set train.epochs=1"
+    assert entry.command == "luthier run recipes/tiny.yaml --set train.epochs=1"
     assert (entry.commit, entry.is_dirty) == (None, True)
     for secret in (QUESTION, ANSWER, "card_swallowed", "somebody", "secret-host"):
         assert secret not in text
@@ -296,7 +296,7 @@ def test_a_section_says_value_interval_rows_time_memory_and_command(
 
     for line in (
         "## Tiny",
-        "luthier run recipes/tiny.yaml --until evaluate --set train.epochs=1",
+        "luthier run recipes/tiny.yaml --set train.epochs=1",
         "| task.exact_match | tuned | 1.0000 | 0.2100 to 1.0000 | 1 |",
         "| task.exact_match | tuned | base | +1.0000 | -0.5000 to 1.0000 (rough) | 0.5 |  | 1 |",
         "| task.exact_match | above base | INCONCLUSIVE | gain +0.5 |",

@@ -17,6 +17,7 @@ from luthier.stages.train.objectives.dpo.objective import pair_losses
 from tests.fixtures.pair_jobs import make_pair_job
 from tests.fixtures.tiny_models import build_tiny
 from tests.fixtures.train_jobs import SMALL, build_tuned, train_job
+from tests.fixtures.trl_arguments import list_trl_arguments
 
 pytestmark = [
     pytest.mark.parity,
@@ -155,25 +156,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
         processing_class=AutoTokenizer.from_pretrained(folder / "tokenizer"),
         train_dataset=Dataset.from_list(rows),
         args=DPOConfig(
-            output_dir=str(folder / "theirs"),
-            per_device_train_batch_size=4,
-            gradient_accumulation_steps=2,
-            num_train_epochs=NUM_STEPS,
-            learning_rate=RATE,
-            lr_scheduler_type="cosine",
-            warmup_steps=0,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=None,
-            beta=BETA,
-            activation_checkpointing=False,
-            logging_steps=1,
-            report_to="none",
-            save_strategy="no",
-            use_cpu=True,
-            bf16=False,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
+            **list_trl_arguments(folder / "theirs", num_steps=NUM_STEPS, learning_rate=RATE), max_length=None, beta=BETA
         ),
         callbacks=[curve],
     )

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from luthier.stages.train.metrics import read_metrics
 from tests.fixtures.tiny_models import build_tiny, make_tiny
 from tests.fixtures.train_jobs import FULL, SMALL, make_job, train_job
+from tests.fixtures.trl_arguments import list_trl_arguments
 
 pytestmark = pytest.mark.parity
 NUM_STEPS = 10
@@ -65,24 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Curve, Any
             ]
         ),
         args=SFTConfig(
-            output_dir=str(folder / "theirs"),
-            per_device_train_batch_size=4,
-            gradient_accumulation_steps=2,
-            num_train_epochs=NUM_STEPS,
-            learning_rate=RATE,
-            lr_scheduler_type="cosine",
-            warmup_steps=0,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            completion_only_loss=True,
-            activation_checkpointing=False,
-            logging_steps=1,
-            report_to="none",
-            save_strategy="no",
-            use_cpu=True,
-            bf16=False,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
+            **list_trl_arguments(folder / "theirs", num_steps=NUM_STEPS, learning_rate=RATE), completion_only_loss=True
         ),
         callbacks=[curve],
     )
