@@ -17,8 +17,8 @@ $(READY): constraints.txt pyproject.toml $(wildcard scripts/setup/*)
 setup: $(READY) ## build .venv and pull the default base model
 	@.venv/bin/luthier model pull $(BASE)
 
-demo: ## the whole lifecycle on the default base: comes with a later version
-	@echo "The demo comes with a later version; until then take a job to its verdict with: .venv/bin/luthier run RECIPE --until evaluate" >&2; exit 2
+demo: setup ## the whole lifecycle on the default base and a made-up company
+	@.venv/bin/luthier demo
 
 test: $(READY) ## run the default test suite (needs no model and no network)
 	@$(PY) -m pytest
@@ -55,5 +55,5 @@ docs: $(READY) ## generate the generated pages of docs/ again
 results: $(READY) ## write docs/results.md; with ROW=banking77 run that recipe again first
 	@$(PY) scripts/results.py $(if $(ROW),repeat --name "$(ROW)" --workspace "$(or $(WORKSPACE),.luthier-results)",render)
 
-new:
-	@echo "make new comes with a later version; until then CONTRIBUTING.md lists the five files of a plug-in." >&2; exit 2
+new: $(READY) ## scaffold a plug-in, red until it is honest: make new FAMILY=metrics NAME=my_metric
+	@$(PY) scripts/new_plugin.py "$(FAMILY)" "$(NAME)"

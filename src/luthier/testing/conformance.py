@@ -33,6 +33,7 @@ from luthier.testing.shapes import PROTOCOLS, find_shape_faults
 
 HEAVY: Final = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "deepspeed")
 LONGEST_SUMMARY: Final = 120
+UNWRITTEN: Final = "To be written"  # what `make new` leaves to its author
 
 FAMILY_BASES: Final[dict[str, type[PluginConfig]]] = {
     "operators": plugins.OperatorConfig,
@@ -53,8 +54,8 @@ FAMILY_BASES: Final[dict[str, type[PluginConfig]]] = {
 FamilyCheck = Callable[[Any, type[PluginConfig]], Iterator[str]]
 FAMILY_CHECKS: Final[dict[str, FamilyCheck]] = {
     "operators": find_operator_faults,
-    "metrics": find_metric_faults,
     "selectors": find_selector_faults,
+    "metrics": find_metric_faults,
 }
 
 
@@ -120,7 +121,9 @@ def find_config_faults(family: str, config: Any) -> Iterator[str]:  # noqa: ANN4
 
 def _find_summary_faults(config: type[PluginConfig]) -> Iterator[str]:
     summary = (inspect.cleandoc(config.__dict__.get("__doc__") or "")).split("\n")[0]
-    if not summary.endswith((".", "?")):
+    if summary.startswith(UNWRITTEN):
+        yield f"Config's docstring still says {UNWRITTEN!r}: say in one sentence what it does"
+    elif not summary.endswith((".", "?")):
         yield "Config needs a docstring whose first line is one sentence: `luthier list` shows it"
     elif len(summary) > LONGEST_SUMMARY:
         yield f"the docstring's first line has {len(summary)} characters; {LONGEST_SUMMARY} fit `luthier list`"

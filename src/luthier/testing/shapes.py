@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from luthier.instruments.engine.method_protocol import Method
@@ -44,23 +44,28 @@ def find_shape_faults(runtime: Any, protocol: type | None) -> Iterator[str]:  # 
         if not hasattr(runtime, name):
             yield f"PLUGIN lacks the attribute {name}"
     for name, wanted in vars(protocol).items():
-        if name.startswith("_") or not inspect.isfunction(wanted):
-            continue
-        method = getattr(runtime, name, None)
-        if not callable(method):
-            yield f"PLUGIN lacks the method {name}"
-            continue
-        expected = list(inspect.signature(wanted).parameters)[1:]
-        given = inspect.signature(method).parameters
-        missing = [parameter for parameter in expected if parameter not in given]
-        if missing:
-            yield f"PLUGIN.{name} does not take {', '.join(missing)}"
-        surplus = [
-            parameter.name
-            for parameter in given.values()
-            if parameter.name not in expected
-            and parameter.default is parameter.empty
-            and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
-        ]
-        if surplus:
-            yield f"PLUGIN.{name} demands {', '.join(surplus)}, which nobody gives it"
+        if not name.startswith("_") and inspect.isfunction(wanted):
+            yield from _find_method_faults(name, getattr(runtime, name, None), wanted)
+
+
+def _find_method_faults(name: str, method: Any, wanted: Callable[..., Any]) -> Iterator[str]:  # noqa: ANN401  judged here
+    """Yield how a method differs from its protocol's, by names of parameters."""
+    if not callable(method):
+        yield f"PLUGIN lacks the method {name}"
+        return
+    if "NotImplementedError" in getattr(getattr(method, "__code__", None), "co_names", ()):
+        yield f"PLUGIN.{name} is not written yet: it raises NotImplementedError"
+    expected = list(inspect.signature(wanted).parameters)[1:]
+    given = inspect.signature(method).parameters
+    missing = [parameter for parameter in expected if parameter not in given]
+    if missing:
+        yield f"PLUGIN.{name} does not take {', '.join(missing)}"
+    surplus = [
+        parameter.name
+        for parameter in given.values()
+        if parameter.name not in expected
+        and parameter.default is parameter.empty
+        and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+    ]
+    if surplus:
+        yield f"PLUGIN.{name} demands {', '.join(surplus)}, which nobody gives it"
