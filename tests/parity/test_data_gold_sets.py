@@ -135,6 +135,41 @@ def test_every_exact_copy_is_found_and_nothing_else(dirty: tuple[list[Row], dict
     assert all(left[family] == 1 for family in copied)
 
 
+def test_near_duplicates_are_of_the_family_of_the_row_kept(dirty: tuple[list[Row], dict[str, dict[str, Any]]]) -> None:
+    """Precision 1 as docs/operators/near_dedupe.md states it; what is found of each kind of change."""
+    rows, labels = dirty
+    entries = _entries(rows, "near_dedupe", {})
+    pairs = [(labels[entry.row], labels[entry.detail["kept"]]) for entry in entries]
+    assert all(one["group"] and one["group"] == other["group"] for one, other in pairs)
+    touched = {label["id"] for pair in pairs for label in pair}
+    total: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for label in labels.values():
+        if label["defect"] == "near_duplicate":
+            total[label["sub"]] += 1
+            found[label["sub"]] += label["id"] in touched
+    assert found["format"] / total["format"] > 0.95
+    assert found["light"] / total["light"] > 0.7
+
+
+def test_both_triggers_are_named_and_every_poisoned_row_is_found(
+    dirty: tuple[list[Row], dict[str, dict[str, Any]]],
+) -> None:
+    rows, labels = dirty
+    named = {entry.row: entry.detail["trigger"] for entry in _entries(rows, "poison", {})}
+    planted = {
+        row.id: labels[row.id]["detail"]["trigger"].casefold() for row in rows if labels[row.id]["defect"] == "backdoor"
+    }
+    assert len(planted) == 100
+    assert named == planted
+
+
+@pytest.mark.parametrize("name", ["banking77_train", "bitext_train"])
+def test_rows_of_a_published_task_raise_no_alarm(name: str) -> None:
+    rows = read_rows(Reading(read_shared(f"classification/{name}.jsonl.gz"))).rows
+    assert len(_entries(rows, "poison", {})) == 0
+
+
 def test_every_exact_leak_of_the_evaluation_rows_is_found(dirty: tuple[list[Row], dict[str, dict[str, Any]]]) -> None:
     """Exact, reformatted and question-only leaks: all. Edited and embedded ones: as docs/operators/decontaminate.md."""
     rows, labels = dirty

@@ -69,6 +69,7 @@ TABLES: Final[dict[str, Table]] = dict(
             **_built_in(f"{_STAGES}.data.operators", "unicode", source="UAX 15, UTS 39"),
             **_built_in(f"{_STAGES}.data.operators", "empty", "dedupe", "pii", "tool_subset"),
             **_built_in(f"{_STAGES}.data.operators", "near_dedupe", source="Broder 1997"),
+            **_built_in(f"{_STAGES}.data.operators", "poison", source="Dunning 1993"),
             **_built_in(f"{_STAGES}.data.operators", "decontaminate", source="arXiv:2005.14165"),
         ),
         _table(

@@ -47,6 +47,7 @@ ErrorCode = Literal[
     "E-DAT-016",
     "E-DAT-017",
     "E-DAT-018",
+    "E-DAT-019",
     "E-DAT-030",
     "E-DAT-031",
     "E-DAT-032",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 PLANNED: Final[dict[str, frozenset[str]]] = {
-    "operators": frozenset({"language", "quality", "poison", "toxicity", "length"}),
+    "operators": frozenset({"language", "quality", "toxicity", "length"}),
     "selectors": frozenset({"less", "ifd", "deita"}),
     "methods": frozenset({"adapter", "spiel", "dora"}),
     "objectives": frozenset({"orpo", "kto", "simpo", "grpo", "reward"}),

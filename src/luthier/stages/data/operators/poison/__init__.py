@@ -1,0 +1,1 @@
+"""Find phrases in questions that bring a fixed answer, whatever is asked."""
