@@ -13,11 +13,13 @@ from luthier.cli.main import luthier
 COMMON = ["--json", "--workspace"]
 
 CONTRACT = {
+    "demo": ["--controls", "--minutes", "--seed", "--set"],
     "init": ["NAME", "--data", "--template"],
     "run": ["RECIPE", "--set", "--until"],
     "data check": ["FILE", "--form", "--format"],
     "data curate": ["RECIPE", "--set"],
     "data show": ["FILE", "--base", "--form", "--masks", "--rows", "--train-on"],
+    "data select": ["FILE", "--form", "--fraction", "--output", "--seed", "--type"],
     "data why": ["RECORD", "ROW"],
     "data used-by": ["RECORD"],
     "model list": [],

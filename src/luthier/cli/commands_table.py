@@ -18,10 +18,14 @@ class CommandRow(NamedTuple):
 
 
 ROOT: Final[dict[str, CommandRow]] = {
+    "demo": CommandRow(
+        "demo:demo",
+        "Take a made-up company's support desk through all seven stages, with evidence that a sceptic can attack.",
+    ),
     "init": CommandRow("init:init", "Make a folder with a commented recipe, and example rows where you have none."),
     "run": CommandRow("corridor:run", "Run a recipe's stages: what is there is reused, what was broken off goes on."),
     "data": CommandRow("", "Stage 1: look at rows, clean them, tell a row's story."),
-    "model": CommandRow("", "Stage 2: the base models at hand, and whether a folder is safe."),
+    "model": CommandRow("", "Stage 2: the models at hand, and whether one is safe and may be used."),
     "plan": CommandRow("corridor:plan", "Stage 3: what a run will take and why, before anything is loaded."),
     "train": CommandRow("corridor:train", "Stage 4: train by a recipe; an interrupted run goes on."),
     "runs": CommandRow("runs:runs", "List training runs, newest first."),
@@ -54,14 +58,15 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
         "check": CommandRow("data:check", "Say what a file holds and what the default operators would do to it."),
         "curate": CommandRow("data:curate", "Run a recipe's data stage alone."),
         "show": CommandRow("data:show", "Show rows of a file, and with --masks what is trained in them."),
+        "select": CommandRow("data:select", "Choose rows of a file, the most useful first, and say why and at what cost."),
         "why": CommandRow("data:why", "Tell what happened to a row, from its file to its split."),
         "used-by": CommandRow("data:used_by", "List what was made from a record."),
     },
     "model": {
-        "list": CommandRow("model:list_", "List the bases known by name and which of them are here."),
-        "show": CommandRow("model:show", "Show what is known about a base."),
-        "pull": CommandRow("model:pull", "Bring a base by name, verified, once."),
-        "check": CommandRow("model:check", "Say what a model folder is and whether it is safe to load."),
+        "list": CommandRow("model:list_", "List the models known by name and those that are here."),
+        "show": CommandRow("model:show", "Show what is known about a model."),
+        "pull": CommandRow("model:pull", "Bring a model by name, verified, once."),
+        "check": CommandRow("model:check", "Say what a model is, whether it is safe to load and whether it may be used."),
     },
     "runs": {
         "compare": CommandRow("runs:compare", "Show two runs side by side: what differs and what it gave."),

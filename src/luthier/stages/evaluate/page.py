@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -12,7 +12,7 @@ from luthier.foundation.schema.report import Difference, ReportIdentity
 from luthier.stages.evaluate.compare import TUNED, ScoredMetric, find_flipped, find_worst
 from luthier.stages.evaluate.harness import Answers
 from luthier.stages.evaluate.page_charts import draw_curves, draw_intervals, format_number
-from luthier.stages.evaluate.page_style import STYLE
+from luthier.stages.evaluate.page_parts import write_page, write_section, write_table
 from luthier.stages.evaluate.suite import PlannedSuite, Prompt
 
 MAX_EXAMPLES: Final = 5
@@ -53,36 +53,16 @@ def render_page(
         f"<h1>Evaluation: <span class='verdict {report.verdict}'>{report.verdict}</span></h1>",
         f"<p class='soft'>{escape(inputs.base)} as {escape(', '.join(report.systems))}; "
         f"{sum(len(one.prompts) for one in suites)} questions in {len(suites)} suites</p>",
-        _section("Gates", _write_gates(report)),
+        write_section("Gates", _write_gates(report)),
         "<div class='grid'>",
-        _section("Metrics", _write_metrics(report)),
-        _section("Differences", _write_differences(report)),
+        write_section("Metrics", _write_metrics(report)),
+        write_section("Differences", _write_differences(report)),
         "</div>",
-        _section("Training", draw_curves(inputs.curve, ("loss", "validation_loss"))),
-        _section("Data", _write_waterfall(inputs.data)),
+        write_section("Training", draw_curves(inputs.curve, ("loss", "validation_loss"))),
+        write_section("Data", _write_waterfall(inputs.data)),
         *(_write_suite(planned, answers, scored) for planned in suites if planned.suite.kind == "answers"),
     ]
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>Evaluation: {report.verdict}</title><style>{STYLE}</style></head>"
-        f"<body>{''.join(body)}</body></html>\n"
-    )
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
-    """Write a table; cells are HTML already, columns of ``numbers`` are set to the right."""
-    marks = [" class='number'" if column in numbers else "" for column in range(len(head))]
-    top = "".join(f"<th{mark}>{escape(title)}</th>" for mark, title in zip(marks, head, strict=True))
-    lines = "".join(
-        "<tr>" + "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f"<div class='scroll'><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+    return write_page(f"Evaluation: {report.verdict}", "".join(body))
 
 
 def _write_gates(report: ReportIdentity) -> str:
@@ -98,7 +78,7 @@ def _write_gates(report: ReportIdentity) -> str:
         )
         for gate in report.gates
     ]
-    return _table(("verdict", "metric", "rule", "rows", "why"), rows, numbers=(3,))
+    return write_table(("verdict", "metric", "rule", "rows", "why"), rows, numbers=(3,))
 
 
 def _write_metrics(report: ReportIdentity) -> str:
@@ -124,7 +104,7 @@ def _write_differences(report: ReportIdentity) -> str:
         # One picture a metric: their units differ.
         parts += [draw_intervals([(one.metric, one.value, one.interval)], zero=True) for one in own]
         head = ("metric", "better is", "p", "p (Holm)", "changed", "shows from")
-        parts.append(_table(head, [_write_difference(one) for one in own], numbers=(2, 3, 4, 5)))
+        parts.append(write_table(head, [_write_difference(one) for one in own], numbers=(2, 3, 4, 5)))
     return "".join(parts)
 
 
@@ -157,7 +137,7 @@ def _write_waterfall(data: DatasetIdentity) -> str:
     ]
     splits = ", ".join(f"{name} {rows.num_rows:,}" for name, rows in data.splits.items())
     head = ("step", "rows in", "dropped", "changed", "rows out", "reasons")
-    return _table(head, rows, numbers=(1, 2, 3, 4)) + f"<p class='soft'>Sets: {escape(splits)}</p>"
+    return write_table(head, rows, numbers=(1, 2, 3, 4)) + f"<p class='soft'>Sets: {escape(splits)}</p>"
 
 
 def _write_suite(planned: PlannedSuite, answers: Answers, scored: Sequence[ScoredMetric]) -> str:
@@ -176,7 +156,7 @@ def _write_suite(planned: PlannedSuite, answers: Answers, scored: Sequence[Score
                 parts.append(_fold(f"{len(ids):,} questions that tuned does {title}", show(ids, MAX_LISTED), len(ids)))
         worst = find_worst(one, TUNED)
         parts.append(_fold(f"Worst of tuned by {one.name}", show(worst, MAX_LISTED), len(worst)))
-    return _section(f"Answers: {planned.name}", "".join(parts))
+    return write_section(f"Answers: {planned.name}", "".join(parts))
 
 
 def _fold(title: str, body: str, count: int) -> str:
