@@ -54,7 +54,9 @@ def hub(model_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Itera
         def open_quickly(environment: Mapping[str, str]) -> Hub:
             open_hub(environment)
             token = environment.get("HF_TOKEN", "")
-            return Hub(environment["HF_ENDPOINT"], token=token, timeout_seconds=0.5, pause=lambda _: None)
+            return Hub(
+                environment["HF_ENDPOINT"], token=token, timeout_seconds=stub.patience_seconds, pause=lambda _: None
+            )
 
         monkeypatch.setattr(hub_source, "open_hub", open_quickly)
         yield stub
@@ -127,14 +129,14 @@ def test_what_the_hub_does_not_have_is_refused_with_exit_2(hub: HubStub, tmp_pat
 
 
 def test_a_gated_model_wants_a_token_that_is_shown_to_nobody_else(
-    hub: HubStub, model_files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repositories["acme/tiny"].token = TOKEN
     error = refuse(tmp_path)
     assert (error.code, error.exit_code) == ("E-ENV-007", 4)
     assert error.problems[0].got == "Access to model acme/tiny is restricted."
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with run_hub({"acme/tiny": Repository(model_files)}) as elsewhere:
+    with run_hub({"acme/tiny": Repository(hub.repositories["acme/tiny"].files)}) as elsewhere:
         hub.wrong.redirect_to = elsewhere.url
         progress = SilentProgress()
         folder = pull("acme/tiny", cache=tmp_path, progress=progress)
@@ -187,10 +189,11 @@ def test_a_busy_hub_is_asked_again(hub: HubStub, tmp_path: Path) -> None:
     assert bring(tmp_path).is_dir()
 
 
-@pytest.mark.parametrize("wrong", [{"busy": 10**9}, {"stall_seconds": 0.8}])
+@pytest.mark.parametrize(("wrong", "patience_seconds"), [({"busy": 10**9}, 60.0), ({"stall_seconds": 1.0}, 0.1)])
 def test_a_hub_that_never_answers_is_one_sentence_with_exit_4(
-    hub: HubStub, tmp_path: Path, wrong: dict[str, float]
+    hub: HubStub, tmp_path: Path, wrong: dict[str, float], patience_seconds: float
 ) -> None:
+    hub.patience_seconds = patience_seconds
     for name, value in wrong.items():
         setattr(hub.wrong, name, value)
     error = refuse(tmp_path)

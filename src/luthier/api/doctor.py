@@ -84,7 +84,7 @@ def _examine_machine() -> list[Finding]:
     free, whole = hardware.available_bytes / 2**30, hardware.memory_bytes / 2**30
     is_enough = hardware.available_bytes >= NEEDED_MEMORY_BYTES
     bf16 = "the processor multiplies bf16" if hardware.has_fast_bf16 else "the processor has no bf16 of its own"
-    slow = "" if hardware.has_fast_bf16 else "training runs in fp32, about half as fast; nothing needs to be done"
+    slow = "" if hardware.has_fast_bf16 else "training runs in fp32; nothing needs to be done"
     return [
         Finding(name="cores", state="ok", found=f"{hardware.cores}, {hardware.processor}"),
         Finding(

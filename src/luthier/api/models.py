@@ -89,7 +89,7 @@ def pull_model(
     """Bring a model by name into the user's cache, verified; a second call only verifies.
 
     Args:
-        name: A catalogue name, or ``ORGANISATION/NAME[@REVISION]`` of the hub.
+        name: A catalogue name, ``ORGANISATION/NAME[@REVISION]`` of the hub, or the path of a GGUF file to convert.
         progress: Told about the download and the conversion.
         environment: Variables that name the cache and the hub; the process's own by default.
 

@@ -165,6 +165,8 @@ def _name(reference: Reference) -> str:
         return reference.base
     if reference.name and not ("@" in reference.ref and reference.ref.startswith("release:")):
         return reference.name  # by digest or path; two of one name are told apart by release:NAME@DIGEST
+    if reference.kind == "gguf":
+        return Path(reference.base).stem
     if Path(reference.ref).is_dir():
         return Path(reference.ref).resolve().name
     return reference.ref.removeprefix("release:")

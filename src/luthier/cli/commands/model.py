@@ -49,7 +49,8 @@ def show(face: Face, *, name: str) -> None:
 def pull(face: Face, *, name: str) -> None:
     """Bring a model by name, verified, once.
 
-    NAME is one of `luthier model list`, or ORGANISATION/NAME[@REVISION] of the hub that HF_ENDPOINT names.
+    NAME is one of `luthier model list`, ORGANISATION/NAME[@REVISION] of the hub that HF_ENDPOINT names, or the path of
+    a GGUF file, which is converted.
     """
     from luthier.api import models
 

@@ -25,7 +25,7 @@ from luthier.stages.model.cache import (
 from luthier.stages.model.catalogue import CATALOGUE, HubSource, PackageSource
 from luthier.stages.model.folder import read_shape
 from luthier.stages.model.gguf_convert import check_convertible, convert_gguf
-from luthier.stages.model.gguf_file import open_gguf
+from luthier.stages.model.gguf_file import find_gguf, open_gguf
 from luthier.stages.model.hub_source import bring_hub, parse_hub_id
 from luthier.stages.model.package_source import bring_package
 
@@ -58,7 +58,7 @@ def pull(
     A branch of the hub means what it meant when it was pulled; another state has its commit in the name.
 
     Args:
-        name: A catalogue name, or ``ORGANISATION/NAME[@REVISION]`` of the hub.
+        name: A catalogue name, ``ORGANISATION/NAME[@REVISION]`` of the hub, or the path of a GGUF file.
         cache: The folder that :func:`luthier.stages.model.cache.find_cache` names.
         progress: Told about the download and the conversion.
         environment: Names the hub and its token; the process's own by default.
@@ -73,6 +73,9 @@ def pull(
         EnvironmentLacks: E-ENV-004 without network, E-ENV-007 where the hub wants a token.
         StoreError: E-ENV-003 without enough disk.
     """
+    gguf = find_gguf(Path(name)) if name not in CATALOGUE else None
+    if gguf is not None:
+        return convert_once(gguf, cache=cache, progress=progress, fs=fs)
     source = find_source(name)
     if isinstance(source, HubSource) and name not in CATALOGUE:
         name = f"{source.repository}@{source.revision}" if source.revision != "main" else source.repository

@@ -16,7 +16,7 @@ from luthier.stages.model import gguf_convert
 from luthier.stages.model import pull as pull_module
 from luthier.stages.model.cache import list_cached, read_origin
 from luthier.stages.model.gguf_file import open_gguf
-from luthier.stages.model.pull import convert_once
+from luthier.stages.model.pull import convert_once, pull
 from luthier.stages.model.stage import fingerprint, locate_base, run
 from tests.fixtures.stage_contexts import SectionContext
 from tests.fixtures.tiny_gguf import write_tiny_gguf
@@ -45,6 +45,7 @@ def test_a_file_is_converted_once_and_its_digest_is_in_the_name(
     assert (origin.gguf, origin.gguf_sha256, origin.licence) == (gguf.name, sha256_file(gguf), "apache-2.0")
     monkeypatch.setattr(pull_module, "convert_gguf", lambda *_, **__: pytest.fail("converted twice"))
     assert find(gguf, tmp_path) == folder
+    assert pull(str(gguf), cache=tmp_path / "cache" / "models", progress=SilentProgress()) == folder
     assert find(gguf.parent, tmp_path) == folder, "a folder with one GGUF file means that file"
     assert find(origin.name, tmp_path) == folder, "an adapter names its base by this name"
     moved = gguf.rename(tmp_path / gguf.name)

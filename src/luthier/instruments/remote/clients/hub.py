@@ -166,7 +166,7 @@ class Hub:
             if have and not is_rest:
                 on_bytes(-have)
             with target.open("ab" if is_rest else "wb") as stream:
-                for chunk in response.iter_bytes(CHUNK_BYTES):
+                for chunk in response.iter_bytes():  # as they come: a size would hold bytes back, lost where it is cut
                     stream.write(chunk)
                     on_bytes(len(chunk))
                     if stream.tell() > limit:
@@ -227,7 +227,7 @@ def _read_model(repository: str, answer: Mapping[str, Any]) -> HubModel:
 def _check_status(response: httpx2.Response, url: str) -> None:
     status, code = response.status_code, response.headers.get("X-Error-Code", "")
     told = response.headers.get("X-Error-Message", "") or f"status {status}"
-    if status in BUSY or status == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if status in BUSY or status == httpx2.codes.RANGE_NOT_SATISFIABLE:
         raise httpx2.RemoteProtocolError(f"status {status}")
     if status == httpx2.codes.NOT_FOUND or code in {"RepoNotFound", "RevisionNotFound"}:
         raise ModelError(
