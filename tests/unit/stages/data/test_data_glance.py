@@ -29,6 +29,10 @@ TABLES = {
         [{"id": "1", "Customer message": "a", "queue": "b"}],
         {"prompt": "Customer message", "completion": "queue"},
     ),
+    "known names among other texts": (
+        [{"region": "north", "question": "a", "remark": "c", "answer": "b"}],
+        {"prompt": "question", "completion": "answer"},
+    ),
     "unknown names, answers repeat": (
         [{"kind": "x", "was": f"sentence {n}"} for n in range(4)],
         {"prompt": "was", "completion": "kind"},
