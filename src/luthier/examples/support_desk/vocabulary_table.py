@@ -50,9 +50,9 @@ TRAINING: Final = Pool(
         "Wanda, Xenia, Yusuf, Zoë"
     ),
     cities=_words(
-        "Aarhus, Antwerp, Basel, Bergen, Bilbao, Bologna, Bordeaux, Brno, Cádiz, Cologne, Cork, Dijon, Dresden, "
-        "Düsseldorf, Espoo, Faro, Ghent, Graz, Grenoble, Göteborg, Hamburg, Innsbruck, Kraków, Leeds, Liège, Lille, "
-        "Linz, Lyon, Málaga, Malmö, Nantes, Odense, Oxford, Parma, Pisa, Porto, Rennes, Riga, Siena, Split, Tallinn, "
+        "Aarhus, Antwerp, Basel, Bergen, Bologna, Bordeaux, Brno, Cologne, Cork, Dijon, Dresden, "
+        "Espoo, Faro, Ghent, Graz, Hamburg, Leeds, Liège, Lille, "
+        "Linz, Lyon, Malmö, Nantes, Odense, Oxford, Parma, Pisa, Porto, Rennes, Riga, Siena, Split, Tallinn, "
         "Trier, Turin, Utrecht, Vigo, Zagreb, Zürich"
     ),
     items=_words(
@@ -90,7 +90,7 @@ TRAINING: Final = Pool(
 )
 HELD_OUT: Final = Pool(
     names=_words("Agnès, Bruno, Dagmar, Elias, Freya, Gérard, Ilse, Kaspar, Mireille, Oskar, Ruth, Tadeusz, Ursula"),
-    cities=_words("Bremen, Girona, Jena, Lund, Metz, Nîmes, Ostrava, Padua, Tromsø, Würzburg, York, Zadar"),
+    cities=_words("Bremen, Girona, Jena, Lund, Metz, Nîmes, Ostrava, Padua, Würzburg, York, Zadar"),
     items=_words("bookcase, doorbell, footstool, jug, music stand, oven glove, picture frame, quilt, sieve, wardrobe"),
     open_states=_words("it is not sent yet, it is still with you, it is still on your shelf, it has not gone out"),
     shipped_states=_words("it has been sent, it is already in the van, it has gone out, the carrier has it now"),
