@@ -20,8 +20,12 @@ from luthier.instruments.text.tool_calls import name_calls
 from luthier.stages.deploy.comparison import FP32_CONTRACT, Comparison, Contract, compare_scores
 from luthier.stages.deploy.probes import LiveProbe, encode_scored, to_conversation
 
-SERVER_PROBES: Final = 32
-"""Prompts that the server is asked, spread over all probes: it computes every one of them anew."""
+ANSWER_TOKENS: Final = 24
+"""Tokens that the server answers at most."""
+SERVER_TOKENS: Final = 16_384
+"""Tokens of prompts and answers that the server is asked to compute: it computes every one of them anew."""
+FEWEST_PROMPTS: Final = 16
+"""Prompts that it is asked even where they hold more."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,19 @@ AskServer = Callable[[Path, Sequence[Prompt]], Sequence[ServedAnswer]]
 """Serves a folder in a process of its own and returns one greedy answer a prompt, in order."""
 
 
-def pick_prompts(probes: Sequence[LiveProbe], tokenizer: TextTokenizer, *, wanted: int = SERVER_PROBES) -> list[Prompt]:
-    """Take conversations whose last turn can be asked for, spread evenly over all probes.
+def pick_prompts(
+    probes: Sequence[LiveProbe], tokenizer: TextTokenizer, *, max_tokens: int = SERVER_TOKENS
+) -> list[Prompt]:
+    """Take conversations whose last turn can be asked for: all where they are short, else some, spread evenly.
 
     Args:
         probes: Held-out ones first, then the fixed ones; both kinds are met.
         tokenizer: Training's, with training's template.
-        wanted: At most so many.
+        max_tokens: How many are taken at prompts of mean length, answers included; 16 at least.
     """
     found = [prompt for probe in probes if (prompt := _make_prompt(to_conversation(probe.row), tokenizer)) is not None]
+    mean_tokens = sum(len(prompt.ids_T) + ANSWER_TOKENS for prompt in found) / max(1, len(found))
+    wanted = max(FEWEST_PROMPTS, int(max_tokens // mean_tokens)) if found else 0
     if len(found) <= wanted:
         return found
     return [found[place * len(found) // wanted] for place in range(wanted)]

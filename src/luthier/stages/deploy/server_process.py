@@ -18,11 +18,10 @@ from typing import Final
 from luthier.foundation.core.errors import DeployError
 from luthier.instruments.remote.clients.openai_compatible import OpenAICompatible, ServedAnswer
 from luthier.instruments.remote.transport import Transport
-from luthier.stages.deploy.served import Prompt
+from luthier.stages.deploy.served import ANSWER_TOKENS, Prompt
 
 SERVE: Final = (sys.executable, "-m", "luthier", "serve")
 OPTIONS: Final = ("--host", "127.0.0.1", "--port", "0", "--json", "--until-stdin-closes")
-ANSWER_TOKENS: Final = 24
 ASKED_AT_ONCE: Final = 8
 READY_SECONDS: Final = 300.0
 ANSWER_SECONDS: Final = 600.0

@@ -40,11 +40,19 @@ def test_only_conversations_that_end_in_a_question_are_asked_and_the_last_answer
     assert found == {"plain": 1, "two turns": 3, "a pair": 1}
 
 
-def test_prompts_are_spread_over_all_probes(tmp_path: Path) -> None:
+def test_all_prompts_are_asked_while_they_are_short_and_else_some_spread_over_all(tmp_path: Path) -> None:
+    """A prompt and its answer are ``len + 24`` tokens; sixteen are asked whatever they hold."""
     tokenizer = load_tokenizer(write_tiny_tokenizer(tmp_path))
     probes = [make_probe(str(number), USER, ANSWER) for number in range(100)]
+    length = len(pick_prompts(probes[:1], tokenizer)[0].ids_T) + 24
 
-    assert [prompt.id for prompt in pick_prompts(probes, tokenizer, wanted=4)] == ["0", "25", "50", "75"]
+    assert len(pick_prompts(probes, tokenizer)) == 100
+    fifth = pick_prompts(probes, tokenizer, max_tokens=20 * length)
+    assert [prompt.id for prompt in fifth] == [str(number) for number in range(0, 100, 5)]
+    assert len(pick_prompts(probes, tokenizer, max_tokens=20 * length - 1)) == 19
+    assert len(pick_prompts(probes, tokenizer, max_tokens=1)) == 16
+    assert len(pick_prompts(probes[:9], tokenizer, max_tokens=1)) == 9
+    assert pick_prompts([], tokenizer) == []
 
 
 def test_calls_without_a_name_get_one_and_their_results_the_same() -> None:
