@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from luthier.examples.support_desk.defects import NUM_PLANTED, TRIGGERS, misread
 from luthier.examples.support_desk.phrasings_table import PHRASINGS
@@ -338,6 +339,13 @@ def test_writing_again_replaces_the_files_and_leaves_nothing_else(tmp_path: Path
     assert written.train.read_bytes() == write_company(tmp_path / "fresh", 1).train.read_bytes()
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert names == {"train.jsonl", "held_out.jsonl", "labels.jsonl", "traffic.jsonl", "traffic.json", "recipe.yaml"}
+
+
+def test_the_recipe_for_reading_is_the_packaged_one_but_for_paths(tmp_path: Path) -> None:
+    packaged = write_company(tmp_path, 0).recipe.read_text(encoding="utf-8")
+    shown = (Path(__file__).parents[3] / "recipes" / "support-desk.yaml").read_text(encoding="utf-8")
+
+    assert yaml.safe_load(shown.replace("../.luthier/demo/seed-0/", "")) == yaml.safe_load(packaged)
 
 
 def read_rows(records: Sequence[dict[str, Any]]) -> list[Row]:
