@@ -32,6 +32,7 @@ class Lines:
     def __init__(self) -> None:
         """Open the file; it has no name and so nothing is left behind, however the process ends."""
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  lives as long as this
+        self._folder = Path(tempfile.gettempdir())
         self._ends = array("Q", [0])
         weakref.finalize(self, self._file.close)
 
@@ -45,7 +46,7 @@ class Lines:
         Raises:
             StoreError: E-ENV-003 when the disk of temporary files is full.
         """
-        with disk_errors(Path(tempfile.gettempdir()), "rows between two steps (TMPDIR names another disk)"):
+        with disk_errors(self._folder, "rows between two steps (TMPDIR names another disk)"):
             self._file.seek(0, SEEK_END)
             self._file.write(text)
         self._ends.append(self._ends[-1] + len(text))
@@ -53,7 +54,7 @@ class Lines:
 
     def read(self, number: int) -> bytes:
         """Return the text of a number."""
-        with disk_errors(Path(tempfile.gettempdir()), "rows between two steps (TMPDIR names another disk)"):
+        with disk_errors(self._folder, "rows between two steps (TMPDIR names another disk)"):
             self._file.seek(self._ends[number])
         return self._file.read(self._ends[number + 1] - self._ends[number])
 

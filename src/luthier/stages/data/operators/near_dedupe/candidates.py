@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -80,14 +81,12 @@ class Signatures:
 
     Attributes:
         bands: How signatures are cut.
-        num_rows: How many rows there are.
     """
 
     bands: Bands
-    num_rows: int = 0
     _keys: Lines = field(default_factory=Lines)
     _sets: Lines = field(default_factory=Lines)
-    _num_asked: list[Ints] = field(default_factory=list)
+    _num_asked: array[int] = field(default_factory=lambda: array("I"))
 
     def add(self, shingles: Shingles) -> None:
         """Take in the next rows."""
@@ -97,23 +96,16 @@ class Signatures:
         for end in shingles.ends_N.tolist():
             self._sets.append(shingles.hashes_S[start:end].tobytes())
             start = end
-        self._num_asked.append(shingles.num_asked_N)
-        self.num_rows += len(shingles.ends_N)
+        self._num_asked.extend(shingles.num_asked_N.tolist())
 
     def read_sets(self, row: int) -> tuple[U32, U32]:
         """Return the sets of what a row asks and what it answers."""
-        chunk, place = self._find(row)
         both = np.frombuffer(self._sets.read(row), np.uint32)
-        num_asked = int(self._num_asked[chunk][place])
-        return both[:num_asked], both[num_asked:]
-
-    def _find(self, row: int) -> tuple[int, int]:
-        size = len(self._num_asked[0])
-        return row // size, row % size
+        return both[: self._num_asked[row]], both[self._num_asked[row] :]
 
     def iterate_groups(self) -> Iterator[tuple[Ints, Ints]]:
         """Yield for each band the rows that share a key with another row, and the number of each one's group."""
-        num_chunks = len(self._num_asked)
+        num_chunks = len(self._keys) // self.bands.num
         for band in range(self.bands.num):
             parts = [self._keys.read(chunk * self.bands.num + band) for chunk in range(num_chunks)]
             yield find_groups(np.frombuffer(b"".join(parts), np.uint64))

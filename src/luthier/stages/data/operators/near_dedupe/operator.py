@@ -16,7 +16,10 @@ from luthier.stages.data.operators.near_dedupe.shingles import U32, shingle_rows
 from luthier.stages.data.outcomes import Dropped, HeldOut, Kept, Outcome
 from luthier.stages.data.texts import rank_row
 
-CHUNK: Final = 2048
+CHUNK: Final = 256
+CHUNK_LETTERS: Final = 1 << 20
+"""Rows and letters that are hashed at once: few enough for the processor's cache."""
+
 MAX_COMPARED: Final = 200
 """Kept rows that one row is compared with: a bound for data of one mould."""
 
@@ -81,10 +84,23 @@ def find_matches(rows: Sequence[Row], config: Config) -> dict[int, Match]:
 
 def _sign(rows: Sequence[Row], config: Config) -> Signatures:
     signatures = Signatures(plan_bands(config.threshold))
-    remaining = iter(rows)
-    while chunk := list(islice(remaining, CHUNK)):
+    for chunk in _cut(rows):
         signatures.add(shingle_rows(chunk, words=config.words, has_numbers=config.numbers == "tell_apart"))
     return signatures
+
+
+def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Cut rows into chunks; long rows make short chunks."""
+    chunk: list[Row] = []
+    num_letters = 0
+    for row in rows:
+        chunk.append(row)
+        num_letters += len(row.text) + sum(len(message.text) for message in row.messages)
+        if len(chunk) >= CHUNK or num_letters >= CHUNK_LETTERS:
+            yield chunk
+            chunk, num_letters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _find_match(row: int, rivals: Iterable[int], signatures: Signatures, threshold: float) -> Match | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -142,27 +143,43 @@ def hash_words(texts: Sequence[str]) -> tuple[U64, Ints, NDArray[np.bool_]]:
     Shapes:
         Each (W,), in the order of the texts.
     """
-    joined = _END.join(_prepare(text) for text in texts).lower()
-    codes_C = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)  # noqa: N806
-    at = np.flatnonzero(_IS_LETTER[np.minimum(codes_C, _NOT_ASCII)])
-    letters = codes_C[at]
-    is_first = np.ones(len(at), bool)
-    is_first[1:] = np.diff(at) != 1
-    starts = np.flatnonzero(is_first)
-    if not len(starts):
-        return np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, bool)
-    lengths = np.diff(starts, append=len(at))
-    places = np.arange(len(at)) - np.repeat(starts, lengths)
-    powers = np.multiply.accumulate(np.full(int(lengths.max()), _BASE, np.uint64))
-    hashes = mix(np.add.reduceat((letters + np.uint64(1)) * powers[places], starts))
-    is_digit = (letters >= ord("0")) & (letters <= ord("9"))
-    texts_W = np.searchsorted(np.flatnonzero(codes_C == 0), at[starts])  # noqa: N806
-    return hashes, texts_W, np.logical_or.reduceat(is_digit, starts)
+    joined = _END.join(map(_prepare, texts))
+    if joined.isascii():
+        codes_C = np.frombuffer(joined.encode("ascii"), np.uint8)  # noqa: N806
+        is_letter_C = _IS_LETTER[codes_C]  # noqa: N806
+    else:
+        codes_C = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)  # noqa: N806
+        is_letter_C = _IS_LETTER[np.minimum(codes_C, _NOT_ASCII)]  # noqa: N806
+    edges = np.flatnonzero(np.diff(is_letter_C, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    powers, inverses = _take_powers(len(codes_C))
+    sums = np.zeros(len(codes_C) + 1, np.uint64)
+    np.cumsum((codes_C + np.uint64(1)) * powers, out=sums[1:])
+    hashes = mix((sums[ends] - sums[starts]) * inverses[starts])  # a word's sum, moved to where words begin
+    digits = np.zeros(len(codes_C) + 1, np.int32)
+    np.cumsum((codes_C >= ord("0")) & (codes_C <= ord("9")), out=digits[1:])
+    return hashes, np.searchsorted(np.flatnonzero(codes_C == 0), starts), digits[ends] > digits[starts]
+
+
+@lru_cache(maxsize=1)
+def _grow_powers(num: int) -> tuple[U64, U64]:
+    """Return powers of the base and of its inverse modulo 2**64."""
+    inverse = np.uint64(pow(int(_BASE), -1, 2**64))
+    one = np.ones(1, np.uint64)
+    return (
+        np.multiply.accumulate(np.concatenate([one, np.full(num - 1, _BASE)])),
+        np.multiply.accumulate(np.concatenate([one, np.full(num - 1, inverse)])),
+    )
+
+
+def _take_powers(num: int) -> tuple[U64, U64]:
+    powers, inverses = _grow_powers(1 << max(16, num.bit_length()))
+    return powers[:num], inverses[:num]
 
 
 def _prepare(text: str) -> str:
     if text.isascii():
-        return text.replace(_END, " ")
+        return text.lower().replace(_END, " ")
     return _NO_WORD.sub(" ", _UNSPACED.sub(r" \1 ", normalise(text)))
 
 
