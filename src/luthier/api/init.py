@@ -115,8 +115,14 @@ def _look_at_data(folder: Path, template: str | None, data: Path) -> tuple[Job, 
             allowed=", ".join(name for name in TEMPLATES if _fits(name, seen)),
             fix=f"--template {best}",
         )
-    path = os.path.relpath(data, folder)
+    path = os.path.relpath(_place(data), _place(folder))
     return _make_job(folder, chosen, seen, path=path, is_example=False), seen
+
+
+def _place(path: Path) -> Path:
+    """Return where something lies once links above it are followed, as the system does on the way up again."""
+    absolute = path.absolute()
+    return absolute.parent.resolve() / absolute.name
 
 
 def _fits(template: str, seen: Glance) -> bool:

@@ -48,6 +48,15 @@ def test_a_users_file_stays_where_it_is_and_the_recipe_finds_it(tmp_path: Path, 
     assert sorted(path.name for path in Path("job").iterdir()) == ["README.md", "recipe.yaml"]
 
 
+def test_the_way_to_the_rows_leads_there_also_from_below_a_link(tmp_path: Path):
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far" / "deep")
+    (tmp_path / "rows.jsonl").write_bytes(read_rows("chat"))
+    made = init.init_job(tmp_path / "near" / "job", data=tmp_path / "rows.jsonl")
+    (source,) = load_recipe(made["recipe"], environment={}).recipe.data.sources
+    assert (tmp_path / "near" / "job" / source.path).read_bytes() == read_rows("chat")
+
+
 def list_tree(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
 
