@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,25 @@ def make_source(
         say=(said if said is not None else []).append,
     )
     return replace(source, **changes)
+
+
+def test_pairs_that_are_not_drawn_are_never_held_together(tokenizer: TextTokenizer) -> None:
+    alive: weakref.WeakValueDictionary[str, Row] = weakref.WeakValueDictionary()
+    most = 0
+
+    def read(_: str) -> Iterator[Row]:
+        nonlocal most
+        for index in range(100):
+            (row,) = make_rows(index + 1)[-1:]
+            alive[row.id] = row
+            most = max(most, len(alive))
+            yield row
+
+    source = replace(make_source([], tokenizer), rows=read)
+    found = PLUGIN.gather(Config(name="preference", on="test", max_questions=4), source)
+    whole = PLUGIN.gather(Config(name="preference", on="test", max_questions=4), make_source(make_rows(100), tokenizer))
+    assert [prompt.id for prompt in found] == [prompt.id for prompt in whole]
+    assert most <= 3, "the row that is read, and at most one that is let go"
 
 
 def score(leads: Mapping[str, Sequence[float]]) -> dict[str, Any]:

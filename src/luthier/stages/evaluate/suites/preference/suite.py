@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from luthier.foundation.core.errors import EvalError
@@ -34,17 +34,17 @@ class PreferenceSuite(LikelihoodSuite):
                 fix="systems: [base, tuned]",
                 field="evaluate.systems",
             )
-        rows = [row for row in source.rows(config.on) if row.kind == PREFERENCE]
-        drawn = draw([row.id for row in rows], config.max_questions, seed=source.seed, name=str(config.name))
-        wanted = [row for row in rows if row.id in drawn]
+        ids = [row.id for row in source.rows(config.on) if row.kind == PREFERENCE]
+        drawn = draw(ids, config.max_questions, seed=source.seed, name=str(config.name))
+        wanted = (row for row in source.rows(config.on) if row.id in drawn)  # read again, never held as a whole
         prompts = [_put(row, pair) for row, pair in _encode(wanted, config, source)]
-        if len(prompts) < len(wanted):
-            source.say(f"{len(wanted) - len(prompts)} pairs of {config.on!r} are longer than the base holds; left out")
+        if len(prompts) < len(drawn):
+            source.say(f"{len(drawn) - len(prompts)} pairs of {config.on!r} are longer than the base holds; left out")
         refuse_empty(prompts, on=config.on, needs="preference rows: prompt, chosen, rejected")
         return prompts
 
 
-def _encode(rows: Sequence[Row], config: Config, source: Source) -> Iterator[tuple[Row, EncodedPair]]:
+def _encode(rows: Iterable[Row], config: Config, source: Source) -> Iterator[tuple[Row, EncodedPair]]:
     for row in rows:
         pair = encode_pair(row, source.tokenizer)
         longest = max(sequence.num_tokens for sequence in pair.sequences)
