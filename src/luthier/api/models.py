@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,17 @@ def check_model(base: str, *, use: str = "commercial", license: str | None = Non
     path = _find_model(base)
     found = inspect(path)
     problems = [refuse_oddity(path, oddity).problems[0] for oddity in found.oddities if oddity.is_unsafe]
-    licence = find_licence(base, path, stated=license)
+    licence = find_licence(base, path, stated=license or found.licence)
     try:
         check_licence(ModelSection(base=base, license=licence or None), path, use=use)
         may_be_used = True
     except LicenceError as error:
-        problems += error.problems
+        mends = {"E-MOD-007": "--use research", "E-MOD-008": "--license SPDX"}
+        problems += [replace(p, fix=f"luthier model check {base} {mends[p.code]}", field="") for p in error.problems]
         may_be_used = False
     return {
         "base": base,
-        **found.model_dump(mode="json"),
+        **found.model_dump(mode="json", exclude={"licence"}),
         "is_safe": found.is_safe,
         "use": use,
         "may_be_used": may_be_used,

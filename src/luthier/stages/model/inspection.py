@@ -38,6 +38,7 @@ class Inspection(Noun):
         vocabulary: Tokens that its tokenizer knows; 0 where it brings none.
         stands_on: The base that an adapter names.
         why_no_base: Why it cannot be `model.base` as it is; empty where it can.
+        licence: What the files themselves say; empty where they say nothing.
         weights: Digest: of all model files, or of the GGUF file.
     """
 
@@ -51,6 +52,7 @@ class Inspection(Noun):
     has_chat_template: bool = False
     vocabulary: int = 0
     stands_on: str = ""
+    licence: str = ""
     why_no_base: str = ""
     shape: ModelShape | None = None
     oddities: tuple[Oddity, ...] = ()
@@ -141,6 +143,7 @@ def _inspect_gguf(file: GgufFile) -> Inspection:
         num_parameters=file.num_parameters,
         formats=file.formats,
         weights=sha256_file(file.path),
+        licence=file.licence,
         has_chat_template=has_template,
         vocabulary=len(file.metadata.get("tokenizer.ggml.tokens", ())),
         why_no_base=why or ("" if has_template else "it has no chat template"),

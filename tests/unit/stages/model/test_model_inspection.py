@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from luthier.api.models import check_model
 from luthier.foundation.core.errors import ModelError
 from luthier.stages.model.folder import check_safe, check_writes, find_kind
 from luthier.stages.model.gguf_convert import convert_gguf
@@ -50,8 +51,21 @@ def test_a_gguf_file_tells_the_same_without_being_converted(folder: Path) -> Non
     assert (found.kind, found.form, found.architecture, found.why_no_base) == ("base", "gguf", "llama", "")
     assert (found.num_parameters, found.vocabulary) == (count_by_hand(), len(make_vocabulary()[0]))
     assert found.formats == {"F32": 2 + 9 * LAYERS}
-    write_tiny_gguf(folder.parent / "other.gguf", architecture="mamba")
-    assert "mamba" in inspect(folder.parent / "other.gguf").why_no_base
+    write_tiny_gguf(folder.parent / "other.gguf", architecture="mamba", licence="apache-2.0")
+    other = inspect(folder.parent / "other.gguf")
+    assert "mamba" in other.why_no_base
+    assert (found.licence, other.licence) == ("", "apache-2.0")
+
+
+def test_a_verdict_names_the_option_that_settles_it(folder: Path) -> None:
+    plain, licensed = folder.parent / "tiny.gguf", folder.parent / "licensed.gguf"
+    write_tiny_gguf(licensed, licence="apache-2.0")
+    (problem,) = check_model(str(plain))["problems"]
+    assert (problem["code"], problem["fix"]) == ("E-MOD-008", f"luthier model check {plain} --license SPDX")
+    (problem,) = check_model(str(plain), license="CC-BY-NC-4.0")["problems"]
+    assert (problem["code"], problem["fix"]) == ("E-MOD-007", f"luthier model check {plain} --use research")
+    found = check_model(str(licensed))
+    assert (found["may_be_used"], found["licence"]["licence"], found["problems"]) == (True, "Apache-2.0", [])
 
 
 def test_mixed_formats_are_counted_by_weights_and_buffers_are_none(folder: Path) -> None:
