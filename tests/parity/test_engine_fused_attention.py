@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from luthier.instruments.engine import fused_attention
+from luthier.instruments.engine import block_attention, fused_attention, last_block, load, loss
 from luthier.instruments.engine.fused_attention import Queries, fuse_attention, rotate, takes_queries
 from luthier.instruments.engine.load import wrap_model
 from luthier.instruments.engine.segments import Forest, Segment
+from luthier.instruments.engine.tiles import TILE, count_filler
 from tests.fixtures.tiny_models import ARCHITECTURES, make_tiny
 
 pytestmark = pytest.mark.parity
@@ -97,3 +98,32 @@ def test_few_queries_of_a_forest_give_the_states_and_gradients_of_all() -> None:
         outcomes.append((states.detach(), torch.cat(gradients)))
     for few, whole in zip(*outcomes, strict=True):
         assert (few - whole).norm() / whole.norm() < 1e-5  # float32, sums in another order
+
+
+def test_filler_changes_no_state_no_loss_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32, where both can be compared: filled as in bfloat16 and not filled at all."""
+    forest = Forest.of(Segment(0, 4), Segment(4, 7, 0), Segment(7, 10, 0), Segment(10, 15))
+    positions = torch.tensor([*range(4), 4, 5, 6, 4, 5, 6, *range(5)])
+    ids, wanted = torch.arange(15) * 7 % 300, torch.tensor([9, 3, 5, 14])
+    outcomes = []
+    for fills in (True, False):
+        for module in (load, last_block, fused_attention, block_attention, loss):
+            monkeypatch.setattr(module, "count_filler", lambda num, _like, fills=fills: -num % 8 if fills else 0)
+        loaded = wrap_model(make_tiny("llama", seed=2))
+        loaded.model.requires_grad_(requires_grad=True)
+        states = loaded.body(ids, positions, forest, positions_M=wanted)
+        logps = loss.chunked_logps(states, loaded.head_weight_VD, ids[wanted])
+        logps.sum().backward()
+        gradients = [p.grad.flatten() for p in loaded.model.parameters() if p.grad is not None]
+        outcomes.append((states.detach(), logps.detach(), torch.cat(gradients)))
+    for filled, plain in zip(*outcomes, strict=True):
+        assert filled.shape == plain.shape
+        assert (filled - plain).norm() / plain.norm() < 1e-5  # float32, sums in another order
+
+
+def test_only_bfloat16_on_a_processor_is_filled() -> None:
+    assert count_filler(65, torch.ones(1, dtype=torch.bfloat16)) == TILE - 1
+    assert count_filler(2 * TILE, torch.ones(1, dtype=torch.bfloat16)) == 0
+    assert count_filler(65, torch.ones(1)) == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert count_filler(65, torch.ones(1)) == TILE - 1

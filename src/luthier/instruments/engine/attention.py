@@ -22,6 +22,7 @@ from luthier.foundation.core.errors import ModelError
 from luthier.instruments.engine.block_attention import DTYPES, attend_blocks
 from luthier.instruments.engine.fused import product_dtype
 from luthier.instruments.engine.segments import Forest
+from luthier.instruments.engine.tiles import fill
 
 ATTENTION_NAME: Final = "luthier_forest"
 FOREST_KEY: Final = "luthier_forest"
@@ -36,7 +37,7 @@ def attend_forest(
     scaling: float,
     sliding_window: int | None = None,
 ) -> Tensor:
-    """Attend within each segment and to its ancestors.
+    """Attend within each segment and to its ancestors; what lies behind the last segment is filler and gets zeros.
 
     Args:
         query_1HNK: Queries of the whole stream, or as many as the forest has.
@@ -56,8 +57,10 @@ def attend_forest(
     dtype = product_dtype(query_1HNK)
     query_1HNK, key_1GNK, value_1GNK = (t_1XNK.to(dtype) for t_1XNK in (query_1HNK, key_1GNK, value_1GNK))
     lengths = list(forest.lengths)
-    keys, values = (t_1GNK.split(lengths, dim=2) for t_1GNK in (key_1GNK, value_1GNK))
-    queries = query_1HNK.split(list(forest.num_queries or lengths), dim=2)
+    keys, values = (t_1GNK[:, :, : forest.num_tokens].split(lengths, dim=2) for t_1GNK in (key_1GNK, value_1GNK))
+    num_queries = list(forest.num_queries or lengths)
+    num_filler = query_1HNK.shape[2] - sum(num_queries)
+    queries = query_1HNK[:, :, : sum(num_queries)].split(num_queries, dim=2)
     outputs = list(queries)
     for family in forest.families:
         if not queries[family[0]].shape[2]:
@@ -76,7 +79,7 @@ def attend_forest(
         )
         for index, output_1HQK in zip(family, output_BHQK.split(1), strict=True):
             outputs[index] = output_1HQK
-    return torch.cat(outputs, dim=2)
+    return fill(torch.cat(outputs, dim=2), num_filler, dim=2)
 
 
 def _continue(ancestors: list[Tensor], own_BGQK: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from luthier.instruments.engine.attention import FOREST_KEY, attend_forest
 from luthier.instruments.engine.segments import Forest
+from luthier.instruments.engine.tiles import count_filler, fill
 
 PROJECTIONS: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
 NUMBERS: Final = ("head_dim", "scaling", "num_key_value_groups")
@@ -62,7 +63,7 @@ def _forward(layer: Any, plain: Callable[..., Any], hidden_states: Tensor, **opt
     key = rotate(_heads(layer.k_proj(hidden_states), layer.head_dim), cos_1NK, sin_1NK)
     value = _heads(layer.v_proj(hidden_states), layer.head_dim).transpose(1, 2)
     if asked is not None:
-        hidden_states, cos_1NK, sin_1NK = (t.index_select(1, asked.positions_Q) for t in (hidden_states, *positions))
+        hidden_states, cos_1NK, sin_1NK = (asked.pick(t) for t in (hidden_states, *positions))
     query = rotate(_heads(layer.q_proj(hidden_states), layer.head_dim), cos_1NK, sin_1NK)
     forest = forest if asked is None else replace(forest, num_queries=asked.lengths)
     output = attend_forest(query, key, value, forest, scaling=layer.scaling)
@@ -104,6 +105,11 @@ class Queries:
         """Their positions in the stream, ascending."""
         self.wanted_M = torch.searchsorted(positions_Q, wanted_M.cpu()).to(wanted_M.device)
         """Where each wanted position stands among them."""
+
+    def pick(self, stream: Tensor) -> Tensor:
+        """Return the queries' part of a stream (1, N, X), filled up where its product wants it."""
+        picked = stream.index_select(1, self.positions_Q)
+        return fill(picked, count_filler(len(self.positions_Q), stream), dim=1)
 
 
 def _count_from_first(is_wanted_T: Tensor) -> int:

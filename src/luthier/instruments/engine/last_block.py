@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from luthier.instruments.engine.attention import FOREST_KEY
 from luthier.instruments.engine.fused_attention import QUERIES_KEY, Queries, takes_queries
+from luthier.instruments.engine.tiles import count_filler, fill
 
 TARGETS_KEY: Final = "luthier_targets"
 PARTS: Final = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
@@ -48,10 +49,15 @@ def _forward(block: Any, hidden_states: Tensor, **options: Any) -> Tensor:  # no
     residual = hidden_states
     if wanted_M is not None and takes_queries(block.self_attn):
         queries = options[QUERIES_KEY] = Queries(options[FOREST_KEY], wanted_M)
-        residual, wanted_M = residual.index_select(1, queries.positions_Q), queries.wanted_M
+        residual, wanted_M = queries.pick(residual), queries.wanted_M
     attended, _ = block.self_attn(hidden_states=block.input_layernorm(hidden_states), **options)
     hidden = residual + attended
-    if wanted_M is not None:
-        hidden = hidden.index_select(1, wanted_M)
+    if wanted_M is None:
+        return _feed_forward(block, hidden)
+    hidden = hidden.index_select(1, wanted_M)
+    return _feed_forward(block, fill(hidden, count_filler(len(wanted_M), hidden), dim=1))[:, : len(wanted_M)]
+
+
+def _feed_forward(block: Any, hidden: Tensor) -> Tensor:  # noqa: ANN401  transformers' layer
     output: Tensor = hidden + block.mlp(block.post_attention_layernorm(hidden))
     return output

@@ -36,6 +36,7 @@ from luthier.instruments.engine.last_block import TARGETS_KEY, trim_last_block
 from luthier.instruments.engine.loss import HeadForm, compute_logits
 from luthier.instruments.engine.packing import PackedBatch, pack_rows
 from luthier.instruments.engine.segments import Forest, Segment
+from luthier.instruments.engine.tiles import count_filler, fill
 
 if TYPE_CHECKING:
     from luthier.instruments.text.encode import EncodedRow
@@ -134,14 +135,17 @@ class LoadedModel:
                 allowed="one segment",
                 fix="pack with LoadedModel.pack",
             )
-        is_trimmed = positions_M is not None and self.can_trim and len(positions_M) < len(input_ids_N)
+        num_tokens, embedding = len(input_ids_N), self.model.get_input_embeddings().weight
+        is_trimmed = positions_M is not None and self.can_trim and len(positions_M) < num_tokens
         if is_trimmed:
             options[TARGETS_KEY] = positions_M
-        output = self.decoder(
-            input_ids=input_ids_N[None], position_ids=position_ids_N[None], use_cache=False, **options
-        )
+        num_filler = count_filler(num_tokens, embedding) if self.can_pack else 0
+        ids_1N, positions_1N = (fill(t_N, num_filler, dim=0)[None] for t_N in (input_ids_N, position_ids_N))
+        output = self.decoder(input_ids=ids_1N, position_ids=positions_1N, use_cache=False, **options)
         hidden: Tensor = output.last_hidden_state[0]
-        return hidden if is_trimmed or positions_M is None else hidden.index_select(0, positions_M)
+        if is_trimmed:
+            return hidden
+        return hidden[:num_tokens] if positions_M is None else hidden.index_select(0, positions_M)
 
     def target_hidden(self, batch: PackedBatch) -> Tensor:
         """Run the decoder over a pack and pick the positions that predict a target.

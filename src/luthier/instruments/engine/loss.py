@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from luthier.instruments.engine.tiles import TILE, count_filler, fill
+
 CHUNK_BYTES = 32 * 2**20  # of float32 logits: small enough to stay near the caches, large enough for full speed
 
 
@@ -41,7 +43,8 @@ def choose_chunk_tokens(vocabulary: int) -> int:
     Args:
         vocabulary: Width of the head.
     """
-    return max(16, CHUNK_BYTES // (4 * vocabulary))
+    chunk = max(16, CHUNK_BYTES // (4 * vocabulary))
+    return chunk - chunk % TILE if chunk > TILE else chunk
 
 
 def compute_logits(hidden_MD: Tensor, head_weight_VD: Tensor, form: HeadForm = PLAIN) -> Tensor:
@@ -100,8 +103,11 @@ def chunked_logps(
     device = hidden_MD.device.type
     if torch.is_autocast_enabled(device):
         head_weight_VD = head_weight_VD.to(torch.get_autocast_dtype(device))
+    num_targets = len(target_ids_M)
+    num_filler = count_filler(num_targets, hidden_MD)
+    hidden_MD, target_ids_M = (fill(t, num_filler, dim=0) for t in (hidden_MD, target_ids_M))
     logps_M: Tensor = _ChunkedLogps.apply(hidden_MD, head_weight_VD, target_ids_M, chunk, form)  # type: ignore[no-untyped-call]
-    return logps_M
+    return logps_M[:num_targets]
 
 
 def chunked_nll(
