@@ -20,6 +20,7 @@ from luthier.lifecycle.result import CorridorResult, StageResult
 # Parameters after `*` are named by the caller; `=` has a default.
 FUNCTIONS = {
     "compare.compare": "first, second, path, *, workspace, comparing=, progress=",
+    "compare.compare_preferences": "first, second, rows, *, workspace, comparing=, progress=",
     "compare.compare_rows": "first, second, rows, *, workspace, comparing=, progress=",
     "compare.give_verdict": "item",
     "addresses.is_address": "ref",
@@ -29,6 +30,7 @@ FUNCTIONS = {
     "addresses.stream_turn": "client, messages, settings",
     "data.check": "path, *, format=, form=",
     "data.report": "folder, record=",
+    "data.select": "path, *, type, fraction, seed=, form=, output=",
     "data.show": "path, *, num_rows=, form=",
     "data.show_masks": "path, *, num_rows=, form=, base=, train_on=",
     "data.used_by": "folder, record",

@@ -129,6 +129,42 @@ def _open_pair(
         yield first, second
 
 
+def compare_preferences(
+    first: str,
+    second: str,
+    rows: Sequence[Row],
+    *,
+    workspace: Path,
+    comparing: Comparing | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Weigh both answers of preference pairs under two models; ``answers`` holds leads of the chosen one in nats.
+
+    Raises:
+        RecipeError: E-LIF-007 for a reference that names nothing, E-LIF-011 for an address, which weighs nothing,
+            E-REC-011 for a metric that does not exist.
+        EvalError: E-EVA-004 without pairs, E-EVA-009 for a metric that fits none.
+    """
+    from luthier.foundation.schema.sections import PluginChoice
+    from luthier.lifecycle.references import resolve_pair
+
+    wanted = comparing or Comparing(metrics=("pair_likelihood",))
+    _check_metrics(wanted)
+    store = Workspace.open(workspace)
+    left, right = resolve_pair(first, second, workspace=store, locate=locate_base)
+    from luthier.stages.evaluate.pairwise import AskOptions, compare_pairs
+
+    found = compare_pairs(
+        open_files(left, store),
+        open_files(right, store),
+        rows,
+        metrics=[PluginChoice(type=metric) for metric in wanted.metrics],
+        options=AskOptions(max_questions=wanted.max_questions, seed=wanted.seed),
+        progress=progress or SilentProgress(),
+    )
+    return {"first": first, "second": second, **_to_json(found)}
+
+
 def _check_metrics(comparing: Comparing) -> None:
     """Refuse a name before rows are read."""
     from luthier.foundation.registry import get_row

@@ -150,7 +150,7 @@ def _find_origin(workspace: Workspace, text: str | None, recipe: Path | None) ->
     run = next(record for record in parents if isinstance(record, Run))
     grandparents = [workspace.records.get(digest) for digest in run.identity.parents.values()]
     run_id = run.witness.run_id
-    own = recipe if recipe is not None else workspace.folder / "runs" / run_id / "recipe.yaml"
+    own = recipe if recipe is not None else _find_recipe(workspace, release, run_id)
     return _Origin(
         release=release,
         run=run,
@@ -159,6 +159,13 @@ def _find_origin(workspace: Workspace, text: str | None, recipe: Path | None) ->
         model=next(record for record in grandparents if isinstance(record, ModelChoice)),
         recipe=_read_recipe(own),
     )
+
+
+def _find_recipe(workspace: Workspace, release: Release, run_id: str) -> Path:
+    """Return the run's own recipe, or the release's copy of it where the run's folder was swept."""
+    own = workspace.folder / "runs" / run_id / "recipe.yaml"
+    kept = workspace.folder / "releases" / release.digest / "recipe.yaml"
+    return kept if kept.is_file() and not own.is_file() else own
 
 
 def _find_release(workspace: Workspace, text: str | None) -> Release:
@@ -212,7 +219,7 @@ def _read_known(recipe: Mapping[str, Any]) -> set[str]:
 def _compare(
     folder: Path, drafted: Mapping[str, Any], result: CorridorResult, *, progress: Progress
 ) -> dict[str, Any] | None:
-    from luthier.api.compare import Comparing, compare_rows
+    from luthier.api.compare import Comparing, compare_preferences, compare_rows
     from luthier.api.recipes import resolve
     from luthier.stages.monitor.retune import find_question
 
@@ -220,11 +227,13 @@ def _compare(
     data = result.find("data")
     if question is None or data is None or result.find("evaluate") is None:
         return None
-    rows = _find_unseen(Workspace.open(folder), data.record, drafted["run"], question.on)
+    unseen = _find_unseen(Workspace.open(folder), data.record, drafted["run"], question.on)
+    rows = [row for row in unseen if row.kind == question.kind]
     if not rows:
         return None
     comparing = Comparing(question.metrics, question.max_questions, question.max_new_tokens)
-    found = compare_rows(
+    compare = compare_preferences if question.kind == "preference" else compare_rows
+    found = compare(
         f"run:{drafted['run']}",
         f"run:{result.run_id}",
         rows,
@@ -236,7 +245,7 @@ def _compare(
 
 
 def _find_unseen(workspace: Workspace, data: DatasetVersion, old_run: str, on: str) -> list[Row]:
-    """Return the new run's held-out conversations that the release was not trained on either."""
+    """Return the new run's held-out rows that the release was not trained on either."""
     from luthier.stages.data.texts import content_key
 
     (execution,) = workspace.executions.find(old_run, stage="train")
@@ -248,4 +257,4 @@ def _find_unseen(workspace: Workspace, data: DatasetVersion, old_run: str, on: s
         return []
     seen = {content_key(row) for blob in trained for row in workspace.blobs.get_rows(blob)}
     rows = workspace.blobs.get_rows(held_out.blob)
-    return [row for row in rows if row.kind == "conversation" and content_key(row) not in seen]
+    return [row for row in rows if content_key(row) not in seen]

@@ -120,6 +120,19 @@ def test_a_source_that_is_not_what_the_release_saw_is_refused(desk: ReleasedDesk
     assert not (desk.root / ".luthier" / "retune").exists()
 
 
+def test_a_recipe_that_was_swept_with_its_run_is_taken_from_the_release(desk: ReleasedDesk) -> None:
+    correct(desk, 1)
+    own = desk.root / ".luthier" / "runs" / RUN_ID / "recipe.yaml"
+    before = retune.draft(desk.root, to=desk.root / "before")
+    kept = desk.root / ".luthier" / "releases" / desk.release.digest / "recipe.yaml"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    own.rename(kept)
+    after = retune.draft(desk.root, to=desk.root / "after")
+    assert [Path(found["recipe"]).read_bytes() for found in (before, after)] == [
+        Path(before["recipe"]).read_bytes()
+    ] * 2
+
+
 def test_a_recipe_that_was_swept_can_be_given(desk: ReleasedDesk) -> None:
     correct(desk, 1)
     (desk.root / ".luthier" / "runs" / RUN_ID / "recipe.yaml").unlink()

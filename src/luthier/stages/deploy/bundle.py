@@ -1,8 +1,9 @@
 """The release's folder: exports and papers in, one digest over what they are, and a witness of how they came about.
 
 Identity files are what the digest covers: they are the same bytes whenever and wherever the release is made. Witness
-files (``witness.json`` with times, measured differences, approvals and audit head; the report's page; ``release.json``,
-which holds the digest itself; the signature) are kept beside them and verified too.
+files (``witness.json`` with times, measured differences, approvals and audit head; the report's page; the recipe, whose
+paths are this machine's; ``release.json``, which holds the digest itself; the signature) are kept beside them and
+verified too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from luthier.stages.deploy.certificate import Certified
 from luthier.stages.deploy.layout import (
     CERTIFICATE_NAME,
     PAGE_NAME,
+    RECIPE_NAME,
     REFERENCE_NAME,
     WITNESS_NAMES,
     list_digests,
@@ -42,6 +44,7 @@ class Given:
         name: The recipe's.
         parents: Digests of everything it came from, by name.
         reference: What monitor compares live traffic with; None where there is none.
+        recipe: The recipe as resolved when the run was made; None where its folder was swept.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Given:
     approvals: tuple[Approval, ...]
     parents: Mapping[str, str]
     reference: bytes | None = None
+    recipe: Path | None = None
 
     @property
     def override(self) -> str:
@@ -63,7 +67,7 @@ class Given:
 
 
 def write_papers(folder: Path, given: Given, certified: Certified, exports: tuple[str, ...], *, fs: FileSystem) -> None:
-    """Write everything beside the exports that the digest covers, and the report's page."""
+    """Write everything beside the exports that the digest covers, the report's page, and the recipe."""
     certificate = certified.certificate
     card = CardFacts(
         name=given.name,
@@ -87,6 +91,8 @@ def write_papers(folder: Path, given: Given, certified: Certified, exports: tupl
     page = Path(given.report.witness.html)
     if given.report.witness.html and page.is_file():
         write_atomic(folder / PAGE_NAME, page.read_bytes(), fs=fs)
+    if given.recipe is not None and given.recipe.is_file():
+        write_atomic(folder / RECIPE_NAME, given.recipe.read_bytes(), fs=fs)
 
 
 def make_release(folder: Path, given: Given, certified: Certified, exports: tuple[str, ...]) -> Release:

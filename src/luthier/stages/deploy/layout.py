@@ -15,7 +15,8 @@ SIGNATURE_NAME: Final = "signature.json"
 CERTIFICATE_NAME: Final = "certificate.json"
 REFERENCE_NAME: Final = "reference.json"
 PAGE_NAME: Final = "report.html"
-WITNESS_NAMES: Final = frozenset({RELEASE_NAME, WITNESS_NAME, SIGNATURE_NAME, PAGE_NAME})
+RECIPE_NAME: Final = "recipe.yaml"
+WITNESS_NAMES: Final = frozenset({RELEASE_NAME, WITNESS_NAME, SIGNATURE_NAME, PAGE_NAME, RECIPE_NAME})
 
 
 def list_digests(folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from luthier.stages.deploy.bundle import Given
 from luthier.stages.deploy.certificate import Certified
 from luthier.stages.deploy.layout import (
     PAGE_NAME,
+    RECIPE_NAME,
     RELEASE_NAME,
     SIGNATURE_NAME,
     WITNESS_NAME,
@@ -76,10 +77,10 @@ def put_in_place(release: Release, staging: Path, making: Making, ctx: Context) 
 
 
 def _seal(release: Release, staging: Path, target: Path, making: Making, *, fs: FileSystem) -> Release:
-    page = staging / PAGE_NAME
+    told = [staging / name for name in (PAGE_NAME, RECIPE_NAME) if (staging / name).is_file()]
     witness = ReleaseWitness(
         folder=str(target),
-        files={PAGE_NAME: sha256_file(page)} if page.is_file() else {},
+        files={path.name: sha256_file(path) for path in told},
         created=making.created,
         seconds=making.seconds,
         audit_head=making.audit_head,

@@ -24,7 +24,7 @@ from luthier.stages.deploy.declaration import VERSION as VERSION
 from luthier.stages.deploy.declaration import fingerprint as fingerprint
 from luthier.stages.deploy.declaration import refresh as refresh
 from luthier.stages.deploy.exporter import Exporter, Trained, check_base, lay_out_trained
-from luthier.stages.deploy.layout import to_bytes
+from luthier.stages.deploy.layout import RECIPE_NAME, to_bytes
 from luthier.stages.deploy.probes import read_live_probes
 from luthier.stages.deploy.seal import Making, put_in_place
 from luthier.stages.deploy.server_process import ServerProcess
@@ -139,4 +139,5 @@ def gather(inputs: Mapping[str, AnyRecord], ctx: Context) -> Given:
         approvals=ctx.approvals(inputs["evaluate"].digest),
         parents={**{name: inputs[name].digest for name in INPUTS}, "call1.monitor": reference.digest},
         reference=ctx.blobs.get(reference.identity.reference),
+        recipe=ctx.workspace_folder / "runs" / inputs["train"].witness.run_id / RECIPE_NAME,
     )

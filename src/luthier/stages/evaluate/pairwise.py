@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN
 from luthier.instruments.engine.runtimes.torch_batched.runtime import Asked as AskedTokens
 from luthier.instruments.measure.metric import Item
 from luthier.instruments.text.encode import encode_prompt
+from luthier.instruments.text.pairs import PREFERENCE, encode_pair
 from luthier.instruments.text.questions import Question, iterate_questions
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.instruments.text.tool_calls import find_call_style, parse_tool_calls, render_tool_calls
@@ -106,6 +107,15 @@ def compare_models(
     for choice in metrics:
         find_counted(choice.type, choice, [Item(prompt.reference, fields=prompt.fields) for prompt in prompts])
     answered = dict(zip((FIRST, SECOND), _ask_both((first, second), asked, options, progress), strict=True))
+    return _compare(prompts, answered, metrics, options)
+
+
+def _compare(
+    prompts: Sequence[Prompt],
+    answered: Mapping[str, Sequence[Item]],
+    metrics: Sequence[PluginChoice],
+    options: AskOptions,
+) -> Comparison:
     scored = [score_metric(choice.type, choice, prompts, answered, seed=options.seed) for choice in metrics]
     better, worse = find_flipped(scored[0], FIRST, SECOND)
     return Comparison(
@@ -118,6 +128,38 @@ def compare_models(
             for prompt, one, other in zip(prompts, answered[FIRST], answered[SECOND], strict=True)
         },
     )
+
+
+def compare_pairs(
+    first: ModelFiles,
+    second: ModelFiles,
+    rows: Sequence[Row],
+    *,
+    metrics: Sequence[PluginChoice],
+    options: AskOptions,
+    progress: Progress,
+) -> Comparison:
+    """Weigh both answers of preference pairs under two models and compare; the answers shown are leads in nats.
+
+    Args:
+        first: A model.
+        second: Another; a base that is in memory for the first stays.
+        rows: Those that are no preference pairs are left out.
+        metrics: Of pairs, such as ``pair_likelihood``.
+        options: ``max_questions`` bounds the pairs.
+        progress: Told how far it is.
+
+    Raises:
+        EvalError: E-EVA-004 without pairs, E-EVA-009 for a metric that fits none.
+    """
+    pairs = [row for row in rows if row.kind == PREFERENCE]
+    drawn = draw([row.id for row in pairs], options.max_questions, seed=options.seed, name="compare")
+    pairs = [row for row in pairs if row.id in drawn]
+    prompts = [_put_pair(row) for row in pairs]
+    refuse_empty(prompts, on="the given rows", needs="preference rows: prompt, chosen, rejected")
+    opened = _open_each((first, second), options)
+    answered = {name: _weigh(*model, pairs, progress) for name, model in zip((FIRST, SECOND), opened, strict=True)}
+    return _compare(prompts, answered, metrics, options)
 
 
 def gather_questions(rows: Sequence[Row], options: AskOptions) -> list[Asked]:
@@ -140,6 +182,18 @@ def _put(row: Row, question: Question) -> Prompt:
     )
 
 
+def _put_pair(row: Row) -> Prompt:
+    return Prompt(
+        id=row.id,
+        row_id=row.id,
+        cluster=row.group or row.id,
+        messages=row.messages,
+        reference=row.chosen[0],
+        token_ids={},
+        fields=row.fields,
+    )
+
+
 def show_reference(prompt: Prompt) -> str:
     """Return the reference as text, its calls included."""
     calls = [f"{call.function.name}({call.function.arguments})" for call in prompt.reference.tool_calls]
@@ -149,19 +203,27 @@ def show_reference(prompt: Prompt) -> str:
 def _ask_both(
     models: Sequence[ModelFiles | RemoteModel], asked: Sequence[Asked], options: AskOptions, progress: Progress
 ) -> Iterator[list[Item]]:
-    """Yield each model's answers; a base in memory stays for the second model where that is put on it."""
-    machine: EngineMachine | None = None
-    before: ModelFiles | None = None
+    """Yield each model's answers, in order."""
+    opened = _open_each([model for model in models if isinstance(model, ModelFiles)], options)
     for model in models:
         if isinstance(model, RemoteModel):
             yield _ask_remote(model, asked, options, progress)
-            continue
+        else:
+            machine, system = next(opened)
+            yield _ask(machine, system, asked, options, progress)
+
+
+def _open_each(models: Sequence[ModelFiles], options: AskOptions) -> Iterator[tuple[EngineMachine, str]]:
+    """Yield each model's machine and the system to be; a base in memory stays for the next model that stands on it."""
+    machine: EngineMachine | None = None
+    before: ModelFiles | None = None
+    for model in models:
         if machine is None or before is None or not _share_load(before, model):
             machine = model.open(options.precision, options.seed)
         else:
             machine.tuned = model.tuned
         before = model
-        yield _ask(machine, model.system, asked, options, progress)
+        yield machine, model.system
 
 
 def _share_load(first: ModelFiles, second: ModelFiles) -> bool:
@@ -201,6 +263,21 @@ def _ask(
         content, calls = parse_tool_calls(answers[place].text, style)
         items.append(Item(question.reference, answers[place].text, content, calls, row.fields))
     return items
+
+
+def _weigh(machine: EngineMachine, system: str, rows: Sequence[Row], progress: Progress) -> list[Item]:
+    pairs = [encode_pair(row, machine.tokenizer) for row in rows]
+    batches = machine.plan(pairs, 0)
+    answers: dict[int, Answer] = {}
+    with machine.using(system), progress.task("weigh", total=len(pairs), unit="pairs") as bar:
+        for batch, found in zip(batches, machine.answer(pairs, 0, range(len(batches))), strict=True):
+            answers.update(zip(batch, found, strict=True))
+            bar.advance(len(batch))
+    leads = [answers[place].lead for place in range(len(rows))]
+    return [
+        Item(row.chosen[0], answer=f"{lead:.4g}", fields=row.fields, lead=lead)
+        for row, lead in zip(rows, leads, strict=True)
+    ]
 
 
 def generate_answers(

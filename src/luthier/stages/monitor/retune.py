@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from luthier.foundation.core.errors import RecipeError
 from luthier.foundation.core.hashing import sha256_file
@@ -28,12 +28,14 @@ class Question:
 
     Attributes:
         on: A split, or one of the recipe's evaluation sets.
+        kind: Conversations are answered; both answers of preference pairs are weighed.
     """
 
     on: str
     metrics: tuple[str, ...]
     max_questions: int | None
     max_new_tokens: int
+    kind: Literal["conversation", "preference"] = "conversation"
 
 
 def find_kind(recipe: Mapping[str, Any]) -> TeachingKind:
@@ -135,13 +137,19 @@ def list_reviewers(pieces: Sequence[Feedback]) -> list[str]:
 
 
 def find_question(recipe: Mapping[str, Any]) -> Question | None:
-    """Return what the first ``task`` suite asks; None where the recipe has none."""
+    """Return what the first suite of answers or of pairs asks; None where the recipe has neither.
+
+    Of two models that share no base a pair says only which answer each finds likelier, so that is the metric.
+    """
     for suite in recipe["evaluate"]["suites"]:
         if suite["type"] == "task":
             metrics = tuple(m["type"] if isinstance(m, Mapping) else str(m) for m in suite["metrics"])
             return Question(
                 str(suite.get("on", SPLIT_OF_TASK)), metrics, suite.get("max_questions"), suite["max_new_tokens"]
             )
+        if suite["type"] == "preference":
+            on = str(suite.get("on", SPLIT_OF_TASK))
+            return Question(on, ("pair_likelihood",), suite.get("max_questions"), 0, "preference")
     return None
 
 

@@ -31,7 +31,7 @@ def test_the_folder_holds_what_the_design_names_and_is_called_by_its_digest(seal
 
     assert names == {
         *("adapter", "merged", "licences", "card.md", "plan.json", "report.json", "report.html", "reference.json"),
-        *("certificate.json", "release.json", "witness.json", "signature.json", "manifest.json"),
+        *("certificate.json", "release.json", "witness.json", "signature.json", "manifest.json", "recipe.yaml"),
     }
     assert sealed.folder == sealed.workspace.folder / "releases" / sealed.release.digest
     assert "tiny" in (sealed.folder / "licences" / "NOTICE.md").read_text()
@@ -50,7 +50,7 @@ def test_the_digest_can_be_computed_by_hand_from_release_json(sealed: Sealed) ->
     assert hashlib.sha256(rfc8785.dumps(hashed)).hexdigest() == sealed.release.digest == shown["digest"]
     for name, digest in shown["identity"]["files"].items():
         assert sha256_file(sealed.folder / name) == digest
-    assert not {"witness.json", "report.html", "signature.json"} & set(shown["identity"]["files"])
+    assert not {"witness.json", "report.html", "recipe.yaml", "signature.json"} & set(shown["identity"]["files"])
 
 
 def test_another_day_place_and_author_give_the_same_digest_and_another_witness(sealed: Sealed, tmp_path: Path) -> None:
@@ -66,7 +66,10 @@ def test_the_witness_keeps_times_differences_and_audit_head(sealed: Sealed) -> N
 
     assert witness["created"].startswith("2026-11-24T12:00")
     assert [step["step"] for step in witness["measured"]] == ["adapter", "merged", "server"]
-    assert witness["files"] == {"report.html": sha256_file(sealed.folder / "report.html")}
+    kept = {name: sha256_file(sealed.folder / name) for name in ("recipe.yaml", "report.html")}
+    assert witness["files"] == kept
+    own = sealed.workspace.folder / "runs" / "0123456789ab" / "recipe.yaml"
+    assert (sealed.folder / "recipe.yaml").read_bytes() == own.read_bytes(), "so that retune goes on after a sweep"
     made = sealed.workspace.audit.entries(action="release.made")
     assert made[-1].facts["manifest"] == sha256_file(sealed.folder / "manifest.json")
     assert witness["audit_head"] == made[-1].prev
