@@ -36,7 +36,7 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str, tuple[str, ...]]] = {
     "utf-16": ("bad.jsonl", lambda good: good.decode().encode("utf-16"), "E-DAT-006", ("iconv -f UTF-16",)),
     "a list a line": ("bad.jsonl", lambda good: good + b"[1, 2]\n", "E-DAT-003", ("line 41",)),
     "a tower of lists": ("bad.jsonl", lambda good: good + b'{"a": ' + b"[" * 100_000, "E-DAT-003", ("line 41",)),
-    "a table in a format that is not built": ("bad.parquet", lambda _: b"PAR1", "E-REC-010", ("parquet", "JSONL")),
+    "a table cut off": ("bad.parquet", lambda _: b"PAR1", "E-DAT-033", ("as Parquet", "bad.parquet")),
 }
 
 

@@ -48,7 +48,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...]]] = {
     "an empty file": (_write(b""), "E-DAT-002", ("no rows", "0 bytes")),
     "a file of blank lines": (_write(b"\n \n\n"), "E-DAT-002", ("no rows",)),
     "a file that is not there": (lambda _: None, "E-DAT-001", ("no such file", "rows.jsonl")),
-    "a folder": (lambda path: path.mkdir(), "E-DAT-001", ("must be a file",)),
+    "a folder without files": (lambda path: path.mkdir(), "E-DAT-034", ("no file of rows", "rows.jsonl")),
+    "a pipe": (lambda path: os.mkfifo(path), "E-DAT-001", ("must be a file or a folder",)),
     "a truncated gzip": (_truncated_gzip, "E-DAT-005", ("cut off or damaged",)),
     "a gzip with a flipped byte": (_broken_gzip, "E-DAT-005", ("cut off or damaged",)),
     "a truncated zstd": (_truncated_zstd, "E-DAT-005", ("cut off or damaged",)),
@@ -82,7 +83,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...]]] = {
         "E-DAT-015",
         ("nobody answers", "line 2", "unanswered: trim"),
     ),
-    "a parquet file": (_write(b"PAR1"), "E-REC-010", ("parquet", "JSONL")),
+    "four bytes of a parquet file": (_write(b"PAR1"), "E-DAT-033", ("as Parquet", "rows.parquet")),
 }
 
 

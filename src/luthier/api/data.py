@@ -1,7 +1,8 @@
-"""Stage 1 alone, on any file or record: check, show, why, used by."""
+"""Stage 1 alone, on any file or record: check, show, select, why, used by."""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from luthier.instruments.text.tokens import TextTokenizer
     from luthier.stages.data.check import FileCheck
     from luthier.stages.data.report import DataReport
+    from luthier.stages.data.select_file import FileSelection
     from luthier.stages.data.why import Story
 
 KIND = "dataset_version"
@@ -55,6 +57,43 @@ def show(path: Path, *, num_rows: int = 5, form: str = "auto") -> list[dict[str,
     if not read.rows:
         read.raise_problems(path)
     return [row.model_dump(mode="json", exclude_defaults=True) for row in read.rows[:num_rows]]
+
+
+def select(
+    path: Path,
+    *,
+    type: str,
+    fraction: float,
+    seed: int = 0,
+    form: str = "auto",
+    output: Path | None = None,
+) -> FileSelection:
+    """Choose rows of a file as ``data.select`` would of the training rows.
+
+    Args:
+        path: A file of rows.
+        type: The selector.
+        fraction: The greatest share of the rows that is taken.
+        seed: What the selector draws by.
+        form: What the rows look like; ``auto`` looks.
+        output: Where the chosen rows are written as JSONL, best first; whole or not at all.
+
+    Raises:
+        DataError: When the file or one of its rows cannot be read, or the fraction is none.
+        RecipeError: E-REC-011 for a selector that does not exist.
+    """
+    from luthier.foundation.core.clock import SystemClock
+    from luthier.foundation.core.files import write_atomic
+    from luthier.foundation.schema.sections import PluginChoice
+    from luthier.stages.data.readers.source import Reading
+    from luthier.stages.data.select_file import select_file
+
+    choice = PluginChoice(type=type, options={"fraction": fraction})
+    found, records = select_file(Reading(path, form=form), choice, seed=seed, clock=SystemClock())
+    if output is not None:
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        write_atomic(output.absolute(), "".join(lines).encode())
+    return found
 
 
 def show_masks(

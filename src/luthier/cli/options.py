@@ -46,7 +46,7 @@ data_option: Final = click.option(
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path),
-    help="A file of rows: JSONL or JSON, plain or packed.",
+    help="Rows: JSONL, JSON, CSV or Parquet, or a folder of such files.",
 )
 output_option: Final = click.option(
     "--output",

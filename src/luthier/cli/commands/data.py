@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from luthier.cli.face import Face, command, draw_facts, draw_table
-from luthier.cli.options import form_option, overrides_option, recipe_argument
+from luthier.cli.options import form_option, output_option, overrides_option, recipe_argument
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -102,6 +102,34 @@ def show(  # noqa: PLR0913  options of the command line
         return
     masked = data.show_masks(file, num_rows=num_rows, form=form, base=base, train_on=train_on)
     face.show({"rows": masked}, *(draw_masked(row) for row in masked))
+
+
+@command()
+@file_argument
+@click.option("--type", "type_", metavar="SELECTOR", default="deft_ucs", show_default=True, help="Who chooses.")
+@click.option(
+    "--fraction", metavar="SHARE", type=float, default=0.3, show_default=True, help="The greatest share of the rows."
+)
+@click.option("--seed", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="What it draws by.")
+@form_option
+@output_option
+def select(  # noqa: PLR0913  options of the command line
+    face: Face, *, file: Path, type_: str, fraction: float, seed: int, form: str, output: Path | None
+) -> None:
+    """Choose rows of a file, the most useful first, and say why and at what cost."""
+    from luthier.api import data
+
+    found = data.select(file, type=type_, fraction=fraction, seed=seed, form=form, output=output)
+    facts = {
+        "selector": type_,
+        "rows": f"{found.rows_out:,} of {found.rows_in:,}",
+        "why": _show_counts(found.reasons),
+        "cost": f"{found.seconds:.2f} s, {found.flops / 1e9:.2f} GFLOP",
+    }
+    written = (
+        [f"wrote {found.rows_out:,} rows to {output}"] if output else [f"{p['id']}  {p['reason']}" for p in found.picks]
+    )
+    face.show(found.model_dump(mode="json"), draw_facts(facts), "", *written)
 
 
 @command()

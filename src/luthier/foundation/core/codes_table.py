@@ -111,7 +111,7 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     ),
     "E-DAT-001": Explanation(
         "Source cannot be read",
-        "A source or evaluation set names a file that does not exist, is a folder or may not be read.",
+        "A source or evaluation set names a file or folder that does not exist or may not be read.",
         "Check the path: it is relative to the recipe, and `${VAR}` is expanded.",
     ),
     "E-DAT-002": Explanation(

@@ -9,7 +9,7 @@ from luthier.stages.data.ledger import Entry
 from luthier.stages.data.pipeline import Step, apply_operators, resolve_operators
 from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS, Reading, read_rows
 from luthier.stages.data.report import SplitStatistics, describe_rows
-from luthier.stages.data.sources import digest_file
+from luthier.stages.data.sources import digest_source
 from luthier.stages.data.spool import Rows
 
 
@@ -19,7 +19,7 @@ class FileCheck(Noun):
     Attributes:
         path: The file.
         digest: sha256 of its bytes.
-        format: ``jsonl`` or ``json``.
+        format: ``jsonl``, ``json``, ``csv``, ``parquet`` or ``folder``.
         form: The rows' form.
         statistics: Counts of the good rows.
         num_problems: Bad rows in all.
@@ -55,7 +55,7 @@ def check_file(reading: Reading) -> FileCheck:
     problems = [*result.problems, *(_describe_unanswered(entry) for entry in unanswered)]
     return FileCheck(
         path=str(reading.path),
-        digest=digest_file(reading.path),
+        digest=digest_source(reading.path),
         format=result.format,
         form=result.form,
         statistics=describe_rows(rows),

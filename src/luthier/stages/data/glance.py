@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +12,9 @@ from typing import Any, Final
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.rows import Message, Row, RowKind
 from luthier.stages.data.columns import guess_columns
-from luthier.stages.data.readers.source import Reading, find_format, iterate_json, iterate_jsonl, read_rows
-from luthier.stages.data.readers.streams import open_rows
+from luthier.stages.data.readers.folder import list_files
+from luthier.stages.data.readers.formats import open_records
+from luthier.stages.data.readers.source import Reading, read_rows
 
 GUESSED_ROWS: Final = 500
 LONGEST_LABEL: Final = 80
@@ -120,9 +122,6 @@ def _is_short(answer: Message) -> bool:
 
 def _read_records(reading: Reading) -> list[dict[str, Any]]:
     """Return the first rows of a file as they are written."""
-    if reading.path.is_dir():
-        return []
-    with open_rows(reading.path) as stream:
-        iterate = iterate_json if find_format(stream, reading) == "json" else iterate_jsonl
-        records = (record for _, record in iterate(stream, reading) if isinstance(record, dict))
-        return list(islice(records, GUESSED_ROWS))
+    path = list_files(reading.path)[0] if reading.path.is_dir() else reading.path
+    with open_records(replace(reading, path=path)) as (_, records):
+        return list(islice((record for _, record in records if isinstance(record, dict)), GUESSED_ROWS))

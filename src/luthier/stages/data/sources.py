@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.foundation.core.errors import DataError, Problem, RecipeError
-from luthier.foundation.core.hashing import sha256_file
+from luthier.foundation.core.hashing import sha256_file, sha256_json
 from luthier.foundation.recipe.paths import resolve_path
 from luthier.foundation.schema.dataset import SourceRead
 from luthier.foundation.schema.sections import DataSection, Source
+from luthier.stages.data.readers.folder import list_files
 from luthier.stages.data.readers.source import Reading, read_rows
 from luthier.stages.data.split import SPLIT_NAMES
 from luthier.stages.data.spool import Rows
@@ -102,7 +103,7 @@ def read_place(place: Place, rows: Rows, on_row: Callable[[], None] | None = Non
     result = read_rows(reading, on_row, into=rows)
     result.raise_problems(place.path)
     return SourceRead(
-        digest=digest_file(place.path),
+        digest=digest_source(place.path),
         format=result.format,
         form=result.form,
         num_rows=result.num_rows,
@@ -111,20 +112,23 @@ def read_place(place: Place, rows: Rows, on_row: Callable[[], None] | None = Non
     )
 
 
-def digest_file(path: Path) -> str:
-    """Return the digest of a source's bytes.
+def digest_source(path: Path) -> str:
+    """Return the digest of a source's bytes; of a folder that of its files' names below it and bytes.
 
     Raises:
-        DataError: E-DAT-001 where it cannot be read.
+        DataError: E-DAT-001 where it cannot be read, E-DAT-034 for a folder that is no source.
     """
     try:
-        return sha256_file(path)
+        if not path.is_dir():
+            return sha256_file(path)
+        files = list_files(path)
+        return sha256_json([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
     except OSError as error:
         raise DataError(
             "E-DAT-001",
-            "a source must be a file that can be read",
+            "a source must be a file that can be read, or a folder of such files",
             got=str(path),
-            allowed="a JSONL or JSON file, plain, .gz or .zst",
+            allowed="JSONL, JSON or CSV, plain, .gz or .zst; Parquet; a folder of such files",
             fix="check the path: it is relative to the recipe",
         ) from error
 

@@ -29,7 +29,7 @@ from luthier.stages.data.selection import (
 )
 from luthier.stages.data.sources import (
     Place,
-    digest_file,
+    digest_source,
     locate_evaluation,
     locate_sources,
     read_all,
@@ -164,4 +164,4 @@ def _list_paths(places: Sequence[Place], evaluation: Mapping[str, Place]) -> tup
 
 def _describe_place(place: Place) -> dict[str, Any]:
     declared = place.source.model_dump(mode="json", exclude={"path", "weight"})
-    return {"digest": digest_file(place.path), **declared}
+    return {"digest": digest_source(place.path), **declared}

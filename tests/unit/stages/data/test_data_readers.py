@@ -8,8 +8,9 @@ import pytest
 
 from luthier.foundation.core.errors import DataError
 from luthier.stages.data.readers import streams
+from luthier.stages.data.readers.formats import find_elements
 from luthier.stages.data.readers.parse import MAX_DEPTH, is_deep
-from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS, Reading, find_elements, read_rows
+from luthier.stages.data.readers.source import MAX_SHOWN_PROBLEMS, Reading, read_rows
 from tests.fixtures.data_rows import make_record, say, write_jsonl, write_packed
 
 

@@ -82,7 +82,7 @@ def parse_json(text: str, origin: str) -> Any | Problem:  # noqa: ANN401  any JS
     if is_deep(text, value):
         found = ("", f"it is nested more than {MAX_DEPTH} levels deep")
     elif _LONG_NUMBER.search(text) or any(word in text for word in _SUSPECT_WORDS):
-        found = next(_find_unstorable(value, ""), None)
+        found = next(find_unstorable(value, ""), None)
     if found is None:
         return value
     where, what = found
@@ -120,22 +120,30 @@ def _is_deep_value(value: object) -> bool:
     return any(isinstance(item, dict | list) for item in level)
 
 
-def _find_unstorable(value: object, where: str) -> Iterator[tuple[str, str]]:
+def find_unstorable(value: object, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the place of each value that canonical JSON cannot keep exactly, and what it is.
+
+    Args:
+        value: Any value of JSON's types; bytes are named too.
+        where: Dotted path of the value; empty at the top.
+    """
     match value:
         case bool() | None:
             return
         case int() if abs(value) > MAX_EXACT_INTEGER:
             yield where, f"the whole number {shorten(str(value), 40)} is beyond 2**53"
+        case bytes():
+            yield where, f"{len(value)} bytes are no text"
         case float() if not math.isfinite(value):
             yield where, f"{value} is not a finite number"
         case str() if any("\ud800" <= letter <= "\udfff" for letter in value):
             yield where, "half a surrogate pair is no character"
         case dict():
             for key, item in value.items():
-                yield from _find_unstorable(key, f"{where}.{key}".lstrip(".").encode("ascii", "replace").decode())
-                yield from _find_unstorable(item, f"{where}.{key}".lstrip("."))
+                yield from find_unstorable(key, f"{where}.{key}".lstrip(".").encode("ascii", "replace").decode())
+                yield from find_unstorable(item, f"{where}.{key}".lstrip("."))
         case list():
             for index, item in enumerate(value):
-                yield from _find_unstorable(item, f"{where}[{index}]")
+                yield from find_unstorable(item, f"{where}[{index}]")
         case _:
             return

@@ -55,9 +55,9 @@ def _open(path: Path) -> BinaryIO:
     if not path.is_file():
         raise DataError(
             "E-DAT-001",
-            "there is no such file" if not path.exists() else "a source must be a file",
+            "there is no such file" if not path.exists() else "a source must be a file or a folder",
             got=str(path),
-            allowed="a JSONL or JSON file, plain, .gz or .zst",
+            allowed="JSONL, JSON or CSV, plain, .gz or .zst; Parquet; a folder of such files",
             fix="check the path: it is relative to the recipe",
         )
     try:
@@ -86,6 +86,17 @@ def iterate_lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: E-DAT-004 for a line above ``MAX_LINE_BYTES``, which is never read whole; E-DAT-006 for UTF-16.
     """
+    for number, line in iterate_raw_lines(stream, path):
+        if stripped := line.strip():
+            yield number, stripped
+
+
+def iterate_raw_lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each line as it stands, line end included, with its number from 1; a byte-order mark is taken off.
+
+    Raises:
+        DataError: As :func:`iterate_lines`.
+    """
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -100,9 +111,7 @@ def iterate_lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
                 allowed=f"at most {MAX_LINE_BYTES} bytes a line",
                 fix="put one JSON object on each line, or `format: json` for one JSON document",
             )
-        line = line.strip()
-        if line:
-            yield number, line
+        yield number, line
 
 
 def read_document(stream: BinaryIO, path: Path) -> bytes:
