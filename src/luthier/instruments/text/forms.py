@@ -5,6 +5,7 @@ Detection looks at columns and types, never at values; what it found is shown an
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, Final, Literal, get_args
@@ -89,11 +90,12 @@ def rename_columns(record: Mapping[str, Any], columns: Mapping[str, str], *, ori
     renamed = {name: value for name, value in record.items() if name not in columns.values()}
     for ours, theirs in columns.items():
         if theirs not in record:
+            near = difflib.get_close_matches(theirs, [str(name) for name in record], n=1)
             raise Place(origin, f"data.sources.columns.{ours}").error(
-                f"the row has no column {theirs}",
+                f"the row has no column {theirs}" + (f"; nearest is {near[0]}" if near else ""),
                 got=", ".join(map(str, record)),
                 allowed="a column that every row has",
-                fix=f"columns: {{{ours}: {next(iter(record), 'COLUMN')}}}",
+                fix=f"columns: {{{ours}: {next(iter([*near, *record]), 'COLUMN')}}}",
             )
         renamed[ours] = record[theirs]
     return renamed
