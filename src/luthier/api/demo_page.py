@@ -85,8 +85,8 @@ def _write_lead(report: ReportIdentity) -> str:
     return (
         f"<p class='lead'>{verdict} Of {tuned.n:,} requests with names, numbers and wordings that no training row "
         f"holds, the tuned model answers <b>{tuned.value:.0%}</b> exactly as the policy demands; the base it was made "
-        f"from {base.value:.0%}. The company is made up; the data, its defects and every figure here were made on this "
-        "machine.</p>"
+        f"from {base.value:.0%} of the {base.n:,} that it was asked. The company is made up; the data, its defects and "
+        "every figure here were made on this machine.</p>"
     )
 
 
@@ -108,7 +108,10 @@ def _write_tiles(result: DemoResult, report: ReportIdentity) -> str:
     if result.corridor.release:
         tiles.append((result.corridor.release.identity.certificate.verdict, "served is what was trained"))
     if result.drift:
-        tiles.append((str(result.drift["since"] or "none"), "day since which traffic differs"))
+        since = result.drift["since"]
+        tiles.append(
+            (str(since or "no drift"), "day since which traffic differs" if since else "in the demo's traffic")
+        )
     tiles.append((f"{result.peak_memory_bytes / 2**30:.1f} GiB", "greatest memory, all processes"))
     shown = (f"<div class='tile'><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in tiles)
     return f"<div class='tiles'>{''.join(shown)}</div>"
@@ -181,15 +184,17 @@ def _write_planted(result: DemoResult) -> str:
 
 
 def _write_steps(data: DatasetIdentity, facts: PageFacts) -> str:
-    rows = []
+    rows, examples = [], []
     for step in data.waterfall:
         reasons = "; ".join(f"{reason.replace('_', ' ')}: {count:,}" for reason, count in step.reasons.items())
-        own = [entry for entry in facts.entries if entry.operator == step.operator][:EXAMPLES_A_STEP]
-        examples = "".join(f"<div class='soft text'>{_write_example(entry)}</div>" for entry in own)
         numbers = (f"{step.rows_in:,}", f"{step.dropped:,}", f"{step.changed:,}", f"{step.rows_out:,}")
-        rows.append((escape(step.operator), *numbers, escape(reasons) + examples))
-    head = ("step", "rows in", "dropped", "changed", "rows out", "why, with examples")
-    return write_table(head, rows, numbers=(1, 2, 3, 4))
+        rows.append((escape(step.operator), *numbers, escape(reasons)))
+        own = [entry for entry in facts.entries if entry.operator == step.operator][:EXAMPLES_A_STEP]
+        examples += [f"<dt>{escape(step.operator)}</dt><dd class='text'>{_write_example(entry)}</dd>" for entry in own]
+    head = ("step", "rows in", "dropped", "changed", "rows out", "why")
+    title = "<h3>Rows that were dropped or mended, as they were; personal data stay out of the ledger</h3>"
+    shown = f"{title}<div class='answers'><dl>{''.join(examples)}</dl></div>"
+    return write_table(head, rows, numbers=(1, 2, 3, 4)) + (shown if examples else "")
 
 
 def _write_example(entry: Entry) -> str:
@@ -222,15 +227,16 @@ def _write_parity(result: DemoResult) -> str:
 def _write_drift(result: DemoResult) -> str:
     if not result.drift:
         return "<p>No release was made, so there is no reference to compare traffic with.</p>"
+    watched = [signal for signal in result.drift["signals"] if signal["state"] != "absent"]
+    absent = [str(signal["signal"]) for signal in result.drift["signals"] if signal["state"] == "absent"]
     rows = [
         (
             escape(signal["signal"]),
             escape(signal["state"].replace("_", " ")),
             escape(str(signal["since"] or "")),
             escape(str(signal["found_on"] or "")),
-            escape(signal["reason"]),
         )
-        for signal in result.drift["signals"]
+        for signal in watched
     ]
     traffic = result.drift["traffic"]
     days = f"{str(traffic['first'])[:10]} to {str(traffic['last'])[:10]}"
@@ -240,7 +246,8 @@ def _write_drift(result: DemoResult) -> str:
         f"which the detectors are not told. At most {result.drift['false_alarm_rate']:.0%} of quiet periods of "
         f"{result.drift['horizon_days']} days raise any alarm.</p>"
     )
-    return told + write_table(("signal", "verdict", "since", "found on", "why not"), rows)
+    missing = f"<p class='soft'>Not in this traffic: {escape(', '.join(absent))}.</p>" if absent else ""
+    return told + write_table(("signal", "verdict", "since", "found on"), rows) + missing
 
 
 def _write_controls(result: DemoResult) -> str:
