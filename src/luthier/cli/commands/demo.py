@@ -86,7 +86,8 @@ def _list_facts(result: DemoResult, shown: dict[str, object]) -> dict[str, objec
                 f"{gain['clusters']} cases: {gain['verdict']}"
             )
     if drift:
-        facts["drift"] = f"{drift['verdict']} since {drift['since']}; the traffic did change on {result.changed_from}"
+        since = f" since {drift['since']}" if drift["since"] else ""
+        facts["drift"] = f"{drift['verdict']}{since}; the traffic did change on {result.changed_from}"
     facts["memory"] = f"{result.peak_memory_bytes / 2**30:.2f} GiB at the peak, all processes together"
     return facts
 
