@@ -118,7 +118,7 @@ CASES: dict[str, tuple[str, Write, str, tuple[str, ...]]] = {
         "rows.csv",
         _bytes("rows.csv", b"question,answer\n" + b"a,b\n" * 50),
         "E-TXT-012",
-        ("columns question, answer", "columns: {prompt:"),
+        ("columns question, answer", "columns: {prompt: question, completion: answer}"),
     ),
     "a CSV cut off in its packing": (
         "rows.csv.gz",

@@ -11,6 +11,7 @@ from typing import Any, Final
 from luthier.foundation.core.errors import DataError, Problem
 from luthier.foundation.schema.rows import Origin, Row
 from luthier.instruments.text.forms import detect_form, rename_columns, to_row
+from luthier.stages.data.columns import guess_columns
 from luthier.stages.data.readers.folder import list_files
 from luthier.stages.data.readers.formats import open_records
 from luthier.stages.data.readers.reading import Reading as Reading
@@ -129,11 +130,19 @@ def _read_file(result: RowsRead, reading: Reading, on_row: Callable[[], None] | 
 
 
 def _check_columns(record: Mapping[str, Any], reading: Reading) -> None:
-    """Refuse a table whose columns fit no form once, instead of once a row."""
-    if reading.form == "auto":
-        detect_form(record, columns=reading.columns, origin=str(reading.path))
-    else:
+    """Refuse a table whose columns fit no form once, instead of once a row, with a mapping that may be meant."""
+    if reading.form != "auto":
         rename_columns(record, reading.columns, origin=str(reading.path))
+        return
+    try:
+        detect_form(record, columns=reading.columns, origin=str(reading.path))
+    except DataError as error:
+        meant = ", ".join(f"{ours}: {theirs}" for ours, theirs in guess_columns([record]).items())
+        if not meant or reading.columns:
+            raise
+        raise DataError.collect(
+            [replace(problem, fix=f"columns: {{{meant}}}") for problem in error.problems]
+        ) from error
 
 
 def _add_record(result: RowsRead, reading: Reading, number: int, record: dict[str, Any] | Problem) -> None:
