@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf as gguf_package
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
@@ -104,3 +105,14 @@ def test_a_truncated_file_is_damaged(gguf: Path) -> None:
     gguf.write_bytes(gguf.read_bytes()[:-1000])
     with pytest.raises(ModelError, match="E-MOD-002"):
         open_gguf(gguf)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_tensor_names_are_those_of_llama_cpps_own_table(architecture: str, tmp_path: Path) -> None:
+    """The package gguf carries the table by which llama.cpp's converter names transformers' tensors."""
+    write_tiny_gguf(tmp_path / "tiny.gguf", architecture=architecture)
+    file = open_gguf(tmp_path / "tiny.gguf")
+    table = gguf_package.get_tensor_name_map(gguf_package.MODEL_ARCH[architecture.upper()], 2)
+    ours = {gguf_convert.translate_name(file, tensor.name): tensor.name for tensor in file.tensors}
+    assert len(ours) == len(file.tensors)
+    assert {name: table.get_name(name, try_suffixes=(".weight", ".bias")) for name in ours} == ours
