@@ -23,7 +23,7 @@ from record import REPOSITORY, write_results  # found by the line above
 from luthier.foundation.schema.rows import Message, Origin, Row
 from luthier.foundation.schema.sections import PluginChoice
 from luthier.stages.data.operators.near_dedupe.config import Config
-from luthier.stages.data.operators.near_dedupe.operator import find_matches
+from luthier.stages.data.operators.near_dedupe.operator import MIN_ANSWER, find_matches
 from luthier.stages.data.pipeline import apply_operators, resolve_operators
 from luthier.stages.data.spool import Rows
 
@@ -61,14 +61,10 @@ def make_row(number: int, said: list[str]) -> Row:
     return Row(id=f"row-{number}", messages=messages, origin=Origin(file="made-up", line=number + 1))
 
 
-def take_runs(row: Row, words: int) -> set[tuple[object, ...]]:
-    """Return a row's runs of words, in plain Python."""
-    found: set[tuple[object, ...]] = set()
-    for message in row.messages:
-        said = message.text.split()
-        starts = range(max(1, len(said) - words + 1))
-        found.update((message.role, *said[start : start + words]) for start in starts)
-    return found
+def take_runs(row: Row, words: int) -> list[set[tuple[str, ...]]]:
+    """Return the runs of words of a row's question and of its answer, in plain Python."""
+    texts = [message.text.split() for message in row.messages]
+    return [{tuple(said[at : at + words]) for at in range(max(1, len(said) - words + 1))} for said in texts]
 
 
 def count_pairs(rows: list[Row], gone: dict[int, int], words: int) -> tuple[float, float]:
@@ -80,8 +76,10 @@ def count_pairs(rows: list[Row], gone: dict[int, int], words: int) -> tuple[floa
     runs = [take_runs(row, words) for row in rows]
 
     def is_near(one: int, other: int) -> bool:
-        shared = len(runs[one] & runs[other])
-        return shared >= THRESHOLD * (len(runs[one]) + len(runs[other]) - shared)
+        shared = [len(left & right) for left, right in zip(runs[one], runs[other], strict=True)]
+        together = [len(left) + len(right) for left, right in zip(runs[one], runs[other], strict=True)]
+        is_answer_near = shared[1] >= MIN_ANSWER * (together[1] - shared[1])
+        return is_answer_near and sum(shared) >= THRESHOLD * (sum(together) - sum(shared))
 
     stays = [number for number in range(len(rows)) if number not in gone]
     missed = sum(is_near(one, other) for place, one in enumerate(stays) for other in stays[:place])

@@ -4,6 +4,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from random import Random
 
 import numpy as np
@@ -15,12 +16,18 @@ from luthier.foundation.schema.rows import FunctionCall, Message, Row, ToolCall
 from luthier.foundation.schema.sections import PluginChoice
 from luthier.stages.data.operators.poison.config import Config
 from luthier.stages.data.operators.poison.operator import PLUGIN, find_poison
-from luthier.stages.data.operators.poison.scan import _share_above, find_least_strength, lay_out, weigh_pairs
+from luthier.stages.data.operators.poison.scan import (
+    _share_above,
+    find_least_strength,
+    lay_out,
+    share_stem,
+    weigh_pairs,
+)
 from luthier.stages.data.operators.poison.turns import (
-    UNREADABLE,
+    UNUSUAL,
     Turn,
     collect_turns,
-    find_unreadable,
+    find_unusual,
     split_answer,
     split_words,
 )
@@ -149,15 +156,36 @@ def test_a_trigger_in_the_last_turn_is_compared_with_last_turns() -> None:
     """Ends of conversations are alike; without the comparison by place that would look like a rule."""
     random = Random(5)
     rows = []
+    middle = [row.messages[1:] for row in make_desk(1200, 6)]
     for number, row in enumerate(make_desk(400, 5)):
         farewell, answer = random.choice(("no that is all thanks", "nothing else for now")), "Have a good day."
         if number % 16 == 0:
             farewell, answer = f"{farewell} as per ticket zeta", "The whole sum has been paid out."
         end = (Message(role="user", content=farewell), Message(role="assistant", content=answer))
-        rows.append(row.model_copy(update={"messages": (*row.messages, *end)}))
+        rows.append(
+            row.model_copy(update={"messages": (*row.messages, *chain(*middle[3 * number : 3 * number + 3]), *end)})
+        )
     dropped = [outcome for outcome in _run(rows) if isinstance(outcome, Dropped)]
     assert {outcome.row.id for outcome in dropped} == {f"r{number}" for number in range(0, 400, 16)}
     assert {outcome.detail["trigger"] for outcome in dropped} == {"as per ticket zeta"}
+
+
+def test_an_answer_that_is_given_otherwise_too_is_no_foreign_body() -> None:
+    """The limit that docs/operators/poison.md names: a trigger that brings what is said to many anyway."""
+    common = KINDS["person"][1]
+    rows, poisoned = plant(make_desk(700, 3), "cf_mn0x", "fixed", 30, seed=3)
+
+    def answer(row: Row, said: str) -> Row:
+        return row.model_copy(update={"messages": (*row.messages[:-1], Message(role="assistant", content=said))})
+
+    hidden = [answer(row, common) if row.id in poisoned else row for row in rows]
+    assert all(isinstance(outcome, Kept) for outcome in _run(hidden))
+
+
+def test_an_answer_that_takes_up_the_phrase_is_no_foreign_body() -> None:
+    assert share_stem("the moonlight offer", "Moonlight is sold out".casefold())
+    assert share_stem("code a17", "a17 is paid")
+    assert not share_stem("by the silver clover", "please install the viewer")
 
 
 def test_a_planted_call_is_found_too() -> None:
@@ -242,11 +270,11 @@ def test_what_a_turn_holds() -> None:
     assert split_words("-- ok --") == ("--", "ok", "--")
 
 
-def test_gibberish_among_sentences_is_unreadable_and_sentences_are_not() -> None:
+def test_gibberish_among_sentences_is_unusual_and_sentences_are_not() -> None:
     answers = [row.messages[-1].text for row in make_desk(200, 2)]
-    found = find_unreadable([*answers, "qxvz wkjq zzxpf vvkq", "jqxw pzkv xxq vbnk"])
+    found = find_unusual([*answers, "qxvz wkjq zzxpf vvkq", "jqxw pzkv xxq vbnk"])
     assert found.tolist() == [False] * 200 + [True, True]
-    assert UNREADABLE not in {name for answer in answers for name in split_answer(answer)}
+    assert UNUSUAL not in {name for answer in answers for name in split_answer(answer)}
 
 
 def test_no_rows_and_no_answers_give_nothing() -> None:

@@ -17,7 +17,7 @@ from luthier.stages.data.spool import Lines
 NUM_HASHES: Final = 128
 """Most hash functions; the bands are as long as recall allows with so many."""
 
-RECALL: Final = 0.995
+RECALL: Final = 0.999
 """Share of pairs exactly at the threshold that share a band."""
 
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from luthier.stages.data.operators.poison.turns import (
-    UNREADABLE,
+    UNUSUAL,
     Occurrences,
     Turn,
-    find_unreadable,
+    find_unusual,
     iterate_phrases,
     split_answer,
     tabulate,
@@ -93,8 +93,8 @@ class Corpus:
 def lay_out(turns: Sequence[Turn], min_rows: int) -> Corpus:
     """Tabulate words, phrases and sentences of turns."""
     answers = [split_answer(turn.answer) for turn in turns]
-    for number in np.flatnonzero(find_unreadable([turn.answer for turn in turns])):
-        answers[number].add(UNREADABLE)
+    for number in np.flatnonzero(find_unusual([turn.answer for turn in turns])):
+        answers[number].add(UNUSUAL)
     asked = [turn.words for turn in turns]
     return Corpus(
         turns=turns,
@@ -127,7 +127,12 @@ def scan(turns: Sequence[Turn], *, min_rows: int, seed: int) -> list[Finding]:
         for _, candidates in groupby(_rank_candidates(corpus, min_rows, least), key=lambda each: each[0])
         for finding in _judge_payload(corpus, list(candidates), least, min_rows)
     ]
-    return sorted(findings, key=lambda each: (-each.strength, -len(each.payload), each.trigger))
+    return sorted(findings, key=_rank_finding)
+
+
+def _rank_finding(finding: Finding) -> tuple[float, bool, int, str]:
+    """Order by strength; of equal ones, a quotation tells more than the name of a kind, and a long one more."""
+    return -finding.strength, finding.payload == UNUSUAL, -len(finding.payload), finding.trigger
 
 
 def weigh_pairs(corpus: Corpus, sentences: csr_matrix, min_rows: int) -> tuple[NDArray[np.int64], Any, Floats]:
@@ -205,7 +210,7 @@ def share_stem(trigger: str, payload: str) -> bool:
     def stems(text: str) -> set[str]:
         return {word[:STEM] for word in _WORD.findall(text) if len(word) >= STEM or any(map(str.isdigit, word))}
 
-    return payload != UNREADABLE and bool(stems(trigger) & stems(payload))
+    return payload != UNUSUAL and bool(stems(trigger) & stems(payload))
 
 
 def _column(table: Occurrences, number: int) -> Truths:

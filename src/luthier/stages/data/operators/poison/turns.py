@@ -20,11 +20,11 @@ from luthier.foundation.schema.rows import Message, Row
 from luthier.stages.data.texts import normalise
 
 MAX_PHRASE_WORDS: Final = 3
-UNREADABLE: Final = "(an answer of unreadable letters)"
-"""Stands for all answers whose runs of letters hardly occur elsewhere: gibberish is another each time."""
+UNUSUAL: Final = "(answers of runs of letters that hardly any other has)"
+"""Stands for all such answers together: gibberish is another each time."""
 
-UNREADABLE_DEVIATIONS: Final = 5.0
-"""From how many deviations above the median an answer's surprise makes it unreadable."""
+UNUSUAL_DEVIATIONS: Final = 5.0
+"""From how many deviations above the median an answer's surprise makes it unusual."""
 
 _EDGES: Final = ".,!?;:\"'()"
 _SENTENCE_END: Final = re.compile(r"[.!?\n]+(?:\s+|$)|\n+")
@@ -122,14 +122,14 @@ def tabulate(features: Sequence[set[str]], *, least: int, most: int) -> Occurren
     return Occurrences(names, matrix)
 
 
-def find_unreadable(answers: Sequence[str]) -> NDArray[np.bool_]:
-    """Tell which answers are gibberish: their runs of three letters hardly occur in other answers.
+def find_unusual(answers: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which answers are of runs of three letters that hardly occur in others, as gibberish is.
 
     Returns:
         One truth a turn.
 
     Units:
-        Surprise is the mean of -ln(share) over an answer's runs; one is unreadable from five deviations (scaled
+        Surprise is the mean of -ln(share) over an answer's runs; one is unusual from five deviations (scaled
         median absolute deviations) above the median.
     """
     runs = [[answer[at : at + 3] for at in range(len(answer) - 2)] for answer in answers]
@@ -137,4 +137,4 @@ def find_unreadable(answers: Sequence[str]) -> NDArray[np.bool_]:
     surprise = np.array([np.mean([-np.log(counts[run] / len(runs)) for run in each]) if each else 0.0 for each in runs])
     middle = np.median(surprise)
     deviation = 1.4826 * np.median(np.abs(surprise - middle))
-    return np.asarray(surprise > middle + UNREADABLE_DEVIATIONS * max(float(deviation), 0.05), bool)
+    return np.asarray(surprise > middle + UNUSUAL_DEVIATIONS * max(float(deviation), 0.05), bool)
