@@ -146,6 +146,8 @@ def why(face: Face, *, record: str, row: str) -> None:
     shown = story.model_dump(mode="json")
     visits = [(visit.operator, visit.action, ", ".join(visit.reasons)) for visit in story.visits]
     place = f"in the split {story.split}" if story.split else "dropped"
+    if story.rank is not None:
+        place += f", {story.rank.place:,} of {story.rank.num_ranked:,} in the ranking ({story.rank.reason})"
     parts: list[RenderableType] = [draw_facts({"row": story.row, "origin": story.origin, "now": place})]
     if visits:
         parts += ["", draw_table(visits, columns=("operator", "action", "reasons"))]

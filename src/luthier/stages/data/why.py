@@ -28,6 +28,20 @@ class Visit(Noun):
     after: Row | None = None
 
 
+class Rank(Noun):
+    """Where a selector put the row.
+
+    Attributes:
+        place: Its place in the ranking, from 1.
+        num_ranked: Rows that were ranked; the plan takes the first of them.
+        reason: Why it was taken, in the selector's words.
+    """
+
+    place: int
+    num_ranked: int
+    reason: str
+
+
 class Story(Noun):
     """One row's way through stage 1.
 
@@ -37,6 +51,7 @@ class Story(Noun):
         visits: What operators did, in order; those that left it alone are not listed.
         split: Where it is now; None where it was dropped.
         final: The row as it is now; None where it was dropped.
+        rank: Where a selector put it; None where none ran or none took it.
     """
 
     row: str
@@ -44,6 +59,7 @@ class Story(Noun):
     visits: tuple[Visit, ...]
     split: str | None
     final: Row | None
+    rank: Rank | None = None
 
 
 def why(record: DatasetVersion, blobs: Blobs, reference: str) -> Story:
@@ -71,7 +87,14 @@ def why(record: DatasetVersion, blobs: Blobs, reference: str) -> Story:
         )
     origin = final.origin if final is not None else entries[0].origin
     row_id = final.id if final is not None else entries[0].row
-    return Story(row=row_id, origin=origin, visits=_tell_visits(entries, final), split=split, final=final)
+    return Story(
+        row=row_id,
+        origin=origin,
+        visits=_tell_visits(entries, final),
+        split=split,
+        final=final,
+        rank=_find_rank(record, blobs, row_id),
+    )
 
 
 def _is_meant(row_id: str, origin: Origin, reference: str) -> bool:
@@ -91,6 +114,18 @@ def _find_row(record: DatasetVersion, blobs: Blobs, reference: str) -> tuple[str
             if _is_meant(row.id, row.origin, reference):
                 return name, row
     return None, None
+
+
+def _find_rank(record: DatasetVersion, blobs: Blobs, row_id: str) -> Rank | None:
+    if record.identity.ranking is None:
+        return None
+    lines = list(blobs.get_lines(record.identity.ranking))
+    ranks = (
+        Rank(place=place, num_ranked=len(lines), reason=str(line["reason"]))
+        for place, line in enumerate(lines, start=1)
+        if line["id"] == row_id
+    )
+    return next(ranks, None)
 
 
 def _tell_visits(entries: list[Entry], final: Row | None) -> tuple[Visit, ...]:

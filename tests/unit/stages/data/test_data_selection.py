@@ -22,6 +22,7 @@ from luthier.stages.data.ranking import Pick, Ranking, draw_order
 from luthier.stages.data.selection import Selection, count_allowed, rank_rows, resolve_selection
 from luthier.stages.data.selectors.deft_ucs.config import Config
 from luthier.stages.data.selectors.deft_ucs.selector import interleave_ends, mix, sort_members, take_turns
+from luthier.stages.data.why import why
 from luthier.testing.conformance import check_plugin
 from tests.fixtures.data_rows import DataContext, make_record, make_row, write_jsonl
 
@@ -248,6 +249,18 @@ def test_selection_leaves_the_splits_as_they_are_and_says_by_what_it_was_made(tm
         "selector": "random", "version": 1, "options": {"fraction": 0.5}, "seed": 0,
     }  # fmt: skip
     assert json.loads(selected.model_dump_json()) != json.loads(plain.model_dump_json())
+
+
+def test_a_rows_story_tells_its_place_in_the_ranking(tmp_path: Path) -> None:
+    context, record = run(tmp_path, PluginChoice(type="deft_ucs", options={"fraction": 0.5}))
+    lines = list(context.blobs.get_lines(record.identity.ranking or ""))
+    ranked = {line["id"] for line in lines}
+    train = [row.id for row in context.blobs.get_rows(record.identity.splits["train"].blob)]
+    rank = why(record, context.blobs, lines[6]["id"]).rank
+
+    assert rank is not None
+    assert (rank.place, rank.num_ranked, rank.reason) == (7, 20, lines[6]["reason"])
+    assert why(record, context.blobs, next(name for name in train if name not in ranked)).rank is None
 
 
 def test_the_same_stage_twice_is_the_same_record(tmp_path: Path) -> None:
