@@ -14,6 +14,7 @@ import pytest
 
 from tests.fixtures.command_line import call
 
+pytestmark = pytest.mark.timeout(1200)  # whole lifecycles in processes of their own; a crowded machine is slow
 SUITE = "{type: task, on: held_out, metrics: [exact_match], max_questions: 54, base_questions: 4, max_new_tokens: 3}"
 TINY = (
     "model.base=BASE",
@@ -103,7 +104,7 @@ def test_a_second_demo_reuses_every_stage_and_says_the_same(place: Place, whole:
 def test_a_gate_that_does_not_pass_ends_with_3_and_its_report_all_the_same(place: Place, whole: dict[str, Any]):
     found = place.demo("evaluate.gates=[{metric: task.exact_match, above: base}]", code=3)
     assert [stage["stage"] for stage in found["stages"]][-1] == "evaluate"
-    assert found["denied"]["code"]
+    assert found["denied"]["type"] == "PolicyDenied"
     assert (found["parity"], found["drift"]) == (None, None)
     assert "No release was made" in Path(found["report"]).read_text(encoding="utf-8")
     assert found["planted"] == whole["planted"]
