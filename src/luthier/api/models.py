@@ -138,8 +138,11 @@ def check_model(base: str, *, use: str = "commercial", license: str | None = Non
         check_licence(ModelSection(base=base, license=licence or None), path, use=use)
         may_be_used = True
     except LicenceError as error:
-        mends = {"E-MOD-007": "--use research", "E-MOD-008": "--license SPDX"}
-        problems += [replace(p, fix=f"luthier model check {base} {mends[p.code]}", field="") for p in error.problems]
+        mends = {
+            "E-MOD-007": f"luthier model check {base} --use research",
+            "E-MOD-008": f"luthier model check {base} --license SPDX",
+        }
+        problems += [replace(problem, fix=mends[problem.code], field="") for problem in error.problems]
         may_be_used = False
     return {
         "base": base,
