@@ -57,7 +57,13 @@ def short_answers(folder: Path) -> str:
     return "evaluate.suites=" + json.dumps(suites)
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+IN_THE_DEFAULT_SUITE = "classification"
+RUN_BY_CI = [
+    pytest.param(template, marks=() if template == IN_THE_DEFAULT_SUITE else pytest.mark.slow) for template in TEMPLATES
+]
+
+
+@pytest.mark.parametrize("template", RUN_BY_CI)
 def test_a_template_runs_to_a_release_that_answers(template: str, place: Path):
     made = json.loads(call(place, "init", template, "--template", template).stdout)
     folder = place / template
