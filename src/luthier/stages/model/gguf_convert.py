@@ -46,25 +46,18 @@ class Architecture:
         model: Class in transformers.
         is_interleaved: Whether llama.cpp interleaves the two rotary halves of queries and keys.
         biased: Block tensors that have a bias.
-        more: Block tensors beyond :data:`BLOCK_TENSORS`.
         config: Settings that the file has no key for.
     """
 
     model: str
     is_interleaved: bool = False
     biased: frozenset[str] = frozenset()
-    more: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
 
 ARCHITECTURES: Final = {
     "llama": Architecture("LlamaForCausalLM", is_interleaved=True, config={"attention_bias": False, "mlp_bias": False}),
     "qwen2": Architecture("Qwen2ForCausalLM", biased=frozenset({"attn_q", "attn_k", "attn_v"})),
-    "qwen3": Architecture(
-        "Qwen3ForCausalLM",
-        more={"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"},
-        config={"attention_bias": False},
-    ),
 }
 
 
@@ -118,12 +111,11 @@ def translate_name(file: GgufFile, name: str) -> str:
     if name in TOP_TENSORS:
         return TOP_TENSORS[name]
     architecture = ARCHITECTURES[file.architecture]
-    known = BLOCK_TENSORS | architecture.more
     parts = name.split(".")
-    if len(parts) == 4 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in known:
+    if len(parts) == 4 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in BLOCK_TENSORS:
         is_bias = parts[3] == "bias" and parts[2] in architecture.biased
         if parts[3] == "weight" or is_bias:
-            return f"model.layers.{parts[1]}.{known[parts[2]]}.{parts[3]}"
+            return f"model.layers.{parts[1]}.{BLOCK_TENSORS[parts[2]]}.{parts[3]}"
     raise file.refuse("tensor", got=name, allowed=f"the tensors of a plain {architecture.model}")
 
 
