@@ -58,7 +58,9 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
         "check": CommandRow("data:check", "Say what a file holds and what the default operators would do to it."),
         "curate": CommandRow("data:curate", "Run a recipe's data stage alone."),
         "show": CommandRow("data:show", "Show rows of a file, and with --masks what is trained in them."),
-        "select": CommandRow("data:select", "Choose rows of a file, the most useful first, and say why and at what cost."),
+        "select": CommandRow(
+            "data:select", "Choose rows of a file, the most useful first, and say why and at what cost."
+        ),
         "why": CommandRow("data:why", "Tell what happened to a row, from its file to its split."),
         "used-by": CommandRow("data:used_by", "List what was made from a record."),
     },
@@ -66,7 +68,9 @@ GROUPS: Final[dict[str, dict[str, CommandRow]]] = {
         "list": CommandRow("model:list_", "List the models known by name and those that are here."),
         "show": CommandRow("model:show", "Show what is known about a model."),
         "pull": CommandRow("model:pull", "Bring a model by name, verified, once."),
-        "check": CommandRow("model:check", "Say what a model is, whether it is safe to load and whether it may be used."),
+        "check": CommandRow(
+            "model:check", "Say what a model is, whether it is safe to load and whether it may be used."
+        ),
     },
     "runs": {
         "compare": CommandRow("runs:compare", "Show two runs side by side: what differs and what it gave."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +40,19 @@ def keep_freed_memory() -> bool:
     if libc is None:
         return False
     return bool(libc.mallopt(_MMAP_THRESHOLD, _GIGABYTE)) and bool(libc.mallopt(_TRIM_THRESHOLD, _GIGABYTE))
+
+
+def hand_back_freed_memory() -> None:
+    """Let go of what nobody holds, and hand freed blocks back; nothing where less than a gigabyte is resident.
+
+    A model whose layers carry a forward pass of ours refers to itself, so it stays until the collector comes by:
+    measured, a run that evaluates after training held 4.1 GiB where 0.9 suffice.
+    """
+    if read_resident_bytes() < _GIGABYTE:
+        return
+    gc.collect()
+    if _find_libc() is not None:
+        _find_libc().malloc_trim(0)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from luthier.instruments.engine.attention import FOREST_KEY
 from luthier.instruments.engine.fused_attention import QUERIES_KEY, Queries, takes_queries
+from luthier.instruments.engine.segments import Forest
 from luthier.instruments.engine.tiles import count_filler, fill
 
 TARGETS_KEY: Final = "luthier_targets"
@@ -47,8 +48,9 @@ def _forward(block: Any, hidden_states: Tensor, **options: Any) -> Tensor:  # no
     """
     wanted_M = options.pop(TARGETS_KEY, None)
     residual = hidden_states
-    if wanted_M is not None and takes_queries(block.self_attn):
-        queries = options[QUERIES_KEY] = Queries(options[FOREST_KEY], wanted_M)
+    forest = options.get(FOREST_KEY)  # None where rows run one by one
+    if wanted_M is not None and isinstance(forest, Forest) and takes_queries(block.self_attn):
+        queries = options[QUERIES_KEY] = Queries(forest, wanted_M)
         residual, wanted_M = queries.pick(residual), queries.wanted_M
     attended, _ = block.self_attn(hidden_states=block.input_layernorm(hidden_states), **options)
     hidden = residual + attended

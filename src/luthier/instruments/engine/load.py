@@ -29,7 +29,7 @@ from transformers.utils.logging import disable_progress_bar
 from luthier.foundation.core.errors import ModelError
 from luthier.foundation.core.model_files import is_pickle
 from luthier.instruments.engine import attention as forest_attention
-from luthier.instruments.engine.allocation import keep_freed_memory
+from luthier.instruments.engine.allocation import hand_back_freed_memory, keep_freed_memory
 from luthier.instruments.engine.fused import WeightCopies, fuse_modules, product_dtype
 from luthier.instruments.engine.fused_attention import fuse_attention
 from luthier.instruments.engine.last_block import TARGETS_KEY, trim_last_block
@@ -211,6 +211,7 @@ def load_model(
             that cannot be read.
     """
     check_folder(folder)
+    hand_back_freed_memory()  # of the model before this one
     forest_attention.register()
     disable_progress_bar()
     try:

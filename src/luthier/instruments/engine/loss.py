@@ -183,20 +183,22 @@ class _ChunkedLogps(torch.autograd.Function):
     ) -> Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         keeps_gradient = needs_hidden and not needs_weight
-        logps, gradients = [], []
-        for hidden_CD, target_ids_C in zip(hidden_MD.split(chunk), target_ids_M.split(chunk), strict=True):
-            if keeps_gradient:
-                logps_C, gradient_CV = _logits_gradient(hidden_CD, weight_VD, target_ids_C, form)
-                gradients.append(gradient_CV.to(weight_VD.dtype) @ weight_VD)
+        wide = torch.float64 if weight_VD.dtype == torch.float64 else torch.float32
+        logps_M = torch.empty(len(target_ids_M), dtype=wide, device=hidden_MD.device)
+        gradient_MD = torch.empty_like(hidden_MD, dtype=weight_VD.dtype) if keeps_gradient else None
+        for start in range(0, len(target_ids_M), chunk):  # in place: what outlives a chunk would split its freed logits
+            part = slice(start, start + chunk)
+            if gradient_MD is not None:
+                logps_M[part], gradient_CV = _logits_gradient(hidden_MD[part], weight_VD, target_ids_M[part], form)
+                torch.mm(gradient_CV.to(weight_VD.dtype), weight_VD, out=gradient_MD[part])
             else:
-                logps_C = _chunk_logps(hidden_CD, weight_VD, target_ids_C, form)
-            logps.append(logps_C)
+                logps_M[part] = _chunk_logps(hidden_MD[part], weight_VD, target_ids_M[part], form)
         ctx.keeps_gradient, ctx.chunk, ctx.form, ctx.hidden_dtype = keeps_gradient, chunk, form, hidden_MD.dtype
-        if keeps_gradient:
-            ctx.save_for_backward(torch.cat(gradients))
+        if gradient_MD is not None:
+            ctx.save_for_backward(gradient_MD)
         else:
             ctx.save_for_backward(hidden_MD, weight_VD, target_ids_M)
-        return torch.cat(logps)
+        return logps_M
 
     @staticmethod
     def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's context

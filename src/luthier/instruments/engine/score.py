@@ -87,21 +87,25 @@ def _score_pack(loaded: LoadedModel, batch: PackedBatch) -> dict[int, ProbeScore
     hidden_MD = loaded.target_hidden(batch)
     weight_VD = loaded.head_weight_VD
     chunk = choose_chunk_tokens(weight_VD.shape[0])
-    parts = []
-    for hidden_CD, targets_C in zip(hidden_MD.split(chunk), batch.target_ids_M.split(chunk), strict=True):
-        logits_CV = compute_logits(hidden_CD, weight_VD, loaded.head_form)
-        best_C2, ids_C2 = logits_CV.topk(2, dim=-1)
-        logps_C = logits_CV.gather(1, targets_C[:, None])[:, 0] - torch.logsumexp(logits_CV, dim=-1)
-        parts.append((logps_C, ids_C2[:, 0], best_C2[:, 0] - best_C2[:, 1]))
-    if not parts:
+    num_targets = len(batch.target_ids_M)
+    if not num_targets:
         return {}
-    logps_M, best_M, gaps_M = (_to_numpy(torch.cat(column)) for column in zip(*parts, strict=True))
+    logps_M, gaps_M = (hidden_MD.new_empty(num_targets, dtype=torch.float64) for _ in range(2))
+    best_M = torch.empty_like(batch.target_ids_M)
+    for start in range(0, num_targets, chunk):  # written in place: what outlives a chunk would split its freed logits
+        part = slice(start, start + chunk)
+        logits_CV = compute_logits(hidden_MD[part], weight_VD, loaded.head_form)
+        best_C2, ids_C2 = logits_CV.topk(2, dim=-1)
+        target_C = logits_CV.gather(1, batch.target_ids_M[part, None])[:, 0]
+        logps_M[part] = target_C - torch.logsumexp(logits_CV, dim=-1)
+        best_M[part], gaps_M[part] = ids_C2[:, 0], best_C2[:, 0] - best_C2[:, 1]
+    logps, best, gaps = (_to_numpy(column_M) for column_M in (logps_M, best_M, gaps_M))
     owners_M = batch.row_of_target_M.numpy(force=True)
     return {
         int(row): ProbeScores(
-            logps_M[owners_M == row].astype(np.float64),
-            best_M[owners_M == row],
-            gaps_M[owners_M == row].astype(np.float64),
+            logps[owners_M == row],
+            best[owners_M == row],
+            gaps[owners_M == row],
         )
         for row in np.unique(owners_M)
     }

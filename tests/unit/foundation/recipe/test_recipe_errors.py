@@ -245,7 +245,7 @@ def test_one_mistake_is_one_problem_at_its_field(tmp_path: Path, text: str, fiel
         ("{sources: [{format: csv}]}", "data.sources.0.path", "E-REC-003"),
         ("{sources: [{path: p}], select: {type: less, fraction: 0.3}}", "data.select.type", "E-REC-010"),
         ("{sources: [{path: p}], select: {type: deft_ucs, fraction: 3}}", "data.select.fraction", "E-REC-002"),
-        ("{sources: [{path: p}], operators: [near_dedupe]}", "data.operators.0.type", "E-REC-010"),
+        ("{sources: [{path: p}], operators: [toxicity]}", "data.operators.0.type", "E-REC-010"),
         ("{sources: [{path: p}], operators: [dedup]}", "data.operators.0.type", "E-REC-011"),
         ("{sources: [{path: p}], operators: all}", "data.operators", "E-REC-002"),
         ("{sources: [{path: p}], evaluation: {test: p}}", "data.evaluation.test", "E-REC-008"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from luthier.instruments.engine import allocation
-from luthier.instruments.engine.allocation import FreedMemory
+from luthier.instruments.engine.allocation import FreedMemory, hand_back_freed_memory
 
 
 class FakeLibrary:
@@ -58,3 +60,24 @@ def test_steps_that_need_more_move_the_mark(library: FakeLibrary, monkeypatch: p
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "_find_libc", lambda: None)
     assert settle_all(monkeypatch, [100, 200]).mark_bytes == 200
+
+
+class Selfish:
+    """Refers to itself, as a module with a forward pass of ours does."""
+
+    def __init__(self) -> None:
+        self.forward = self
+
+
+@pytest.mark.parametrize(("resident", "is_gone"), [(2**30, True), (2**30 - 1, False)])
+def test_what_refers_to_itself_is_let_go_where_much_is_resident(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, resident: int, is_gone: bool
+) -> None:
+    monkeypatch.setattr(allocation, "read_resident_bytes", lambda: resident)
+    gc.disable()
+    try:
+        watched = weakref.ref(Selfish())
+        hand_back_freed_memory()
+        assert ((watched() is None), library.trims) == (is_gone, int(is_gone))
+    finally:
+        gc.enable()
