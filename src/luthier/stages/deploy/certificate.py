@@ -18,6 +18,7 @@ from luthier.foundation import registry
 from luthier.foundation.core.errors import LuthierError, PolicyDenied
 from luthier.foundation.core.progress import Progress
 from luthier.foundation.schema.release import Certificate, CertificateStep, MeasuredStep
+from luthier.instruments.engine.allocation import hand_back_freed_memory
 from luthier.instruments.engine.load import LoadedModel
 from luthier.instruments.engine.score import score_probes
 from luthier.instruments.text.tokens import load_tokenizer
@@ -211,6 +212,7 @@ class _Bench:
         exports, trained = self.subject.exports, self.subject.trained
         tokenizer = load_tokenizer(trained.base_folder, chat_template=trained.chat_template)
         prompts = pick_prompts(self.subject.probes, tokenizer)
+        hand_back_freed_memory()  # the server holds a model of its own beside ours
         answers = self.ask_server(exports.get(ADAPTER) or next(iter(exports.values())), prompts)
         num_tokens = sum(len(prompt.ids_T) for prompt in prompts)
         breach = find_served_breach(prompts, answers)
