@@ -56,7 +56,6 @@ def test_every_block_runs_on_a_tiny_base(tmp_path: Path):
 
 
 @pytest.mark.base
-@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_every_block_runs_on_the_default_base_and_the_verdict_is_the_one_that_the_page_tells(tmp_path: Path):
     shown = run_blocks(tmp_path, ())
