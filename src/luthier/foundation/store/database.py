@@ -10,7 +10,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,10 +190,12 @@ def _use_explicit_transactions(engine: Engine, busy_timeout_seconds: float) -> N
 
 
 def _switch_to_wal(engine: Engine) -> None:
-    """Set the journal mode, which lives in the file; a rival that switches at the same moment makes it busy."""
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
+    """Set the journal mode, which lives in the file; a rival that switches at the same moment makes it busy.
+
+    The statement is closed before the pool may lend its connection to another thread: SQLite commits nothing while
+    a statement is open.
+    """
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
         for attempt in range(WAL_TRIES):
             try:
                 cursor.execute("PRAGMA journal_mode = WAL")
@@ -203,8 +205,6 @@ def _switch_to_wal(engine: Engine) -> None:
                 time.sleep(WAL_PAUSE_SECONDS)
             else:
                 return
-    finally:
-        connection.close()
 
 
 def _sqlite_code(error: DatabaseError | sqlite3.DatabaseError) -> int:

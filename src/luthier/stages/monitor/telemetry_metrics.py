@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -13,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from luthier import __version__
 from luthier.foundation.schema.telemetry import UNKNOWN_MODEL, RequestFacts
 
 REQUEST_BUCKETS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -93,7 +93,7 @@ class RequestMetrics:
         self._tokens = Counter("luthier_tokens", "Tokens read and written.", (*served, "kind"), registry=registry)
         self._feedback = Counter("luthier_feedback", "Feedback that was kept.", (*served, "kind"), registry=registry)
         build = Gauge("luthier_build_info", "What is running.", ("version", "python"), registry=registry)
-        build.labels(version("luthier"), platform.python_version()).set(1)
+        build.labels(__version__, platform.python_version()).set(1)
         registry.register(_ServerState(counts))
 
     def count_request(self, facts: RequestFacts) -> None:

@@ -6,7 +6,6 @@ Only this file imports OpenTelemetry, so whoever wants spans imports it late and
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,6 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from luthier import __version__
 from luthier.foundation.schema.rows import Message
 from luthier.foundation.schema.telemetry import RequestContent, RequestFacts
 from luthier.stages.monitor.redaction import Redactor
@@ -41,10 +41,10 @@ class SpanWriter:
 
     def __init__(self, processor: SpanProcessor, *, service: str = PROVIDER) -> None:
         """Make a provider of our own; the process's global one stays as it is."""
-        resource = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: version("luthier")})
+        resource = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: __version__})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
-        self._tracer = self._provider.get_tracer("luthier", version("luthier"))
+        self._tracer = self._provider.get_tracer("luthier", __version__)
 
     def write(self, facts: RequestFacts) -> None:
         """Write the span of one request that is over, in its caller's trace where there is one.

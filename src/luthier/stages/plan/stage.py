@@ -13,7 +13,7 @@ from luthier.foundation.core.memory import read_resident_bytes
 from luthier.foundation.registry import load_config
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
-from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness
+from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness, Reason
 from luthier.foundation.schema.plugins import MethodConfig, ObjectiveConfig
 from luthier.foundation.schema.protocols import AnyRecord, Context
 from luthier.foundation.schema.rows import Row
@@ -49,8 +49,8 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
     check_length(train.max_length, model.identity.shape.max_positions)
     cell = load_cell(model, train)
     cell.method.trainable_parameters(cell.shape)
-    encoded = encode_training_rows(data, model, train, cell.objective, ctx=ctx)
-    rows = order_examples(encoded, ranking=read_ranking(data, ctx), seed=ctx.seed)
+    fitted = encode_training_rows(data, model, train, cell.objective, ctx=ctx)
+    rows = order_examples(fitted.encoded.rows, ranking=read_ranking(data, ctx), seed=ctx.seed)
     draft = draft_run(
         rows,
         section,
@@ -69,7 +69,7 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
             rate_tokens_per_second=draft.num_tokens / draft.seconds if draft.seconds else 0.0,
             num_tokens=draft.num_tokens,
             num_trained_tokens=draft.num_trained,
-            reasons=draft.reasons,
+            reasons=(*_tell_dropped(fitted, train), *draft.reasons),
             seconds=ctx.clock.monotonic() - began,
         ),
     )
@@ -125,8 +125,8 @@ def check_length(max_length: int, max_positions: int) -> None:
 
 def encode_training_rows(
     data: DatasetVersion, model: ModelChoice, train: TrainSection, objective: ObjectiveConfig, *, ctx: Context
-) -> tuple[Example, ...]:
-    """Render and tokenise every training row as training will see it.
+) -> FittedRows[Example]:
+    """Render and tokenise every training row as training will see it, none of them bad.
 
     Raises:
         DataError: one problem a bad row, the first twenty shown; E-TXT-009 for rows too long under ``refuse``.
@@ -141,9 +141,16 @@ def encode_training_rows(
     with ctx.progress.task("render rows", total=split.num_rows, unit="rows") as bar:
         fitted = fit(rows, tokenizer, max_length=train.max_length, too_long=train.too_long, on_row=bar.advance)
     fitted.encoded.raise_problems()
-    if fitted.dropped:
-        ctx.progress.say(f"{len(fitted.dropped)} rows are longer than {train.max_length} tokens and are left out")
-    return fitted.encoded.rows
+    for reason in _tell_dropped(fitted, train):
+        ctx.progress.say(reason.reason)
+    return fitted
+
+
+def _tell_dropped(fitted: FittedRows[Example], train: TrainSection) -> tuple[Reason, ...]:
+    if not fitted.dropped:
+        return ()
+    told = f"{len(fitted.dropped)} rows are longer than {train.max_length} tokens and are left out"
+    return (Reason(field="train.too_long", value=train.too_long, reason=told),)
 
 
 def read_ranking(data: DatasetVersion, ctx: Context) -> list[str] | None:
