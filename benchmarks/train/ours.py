@@ -66,6 +66,7 @@ def choose_pack_tokens(steps: list[list[int]], examples: tuple[Example, ...]) ->
     preferred = prefer_pack_tokens(
         [[ids for i in step for ids in texts[i]] for step in steps],
         num_apart=sum(apart[i] for step in steps for i in step),
+        is_paired=len(texts[0]) > 1,
     )
     return max(preferred, *apart)
 

@@ -183,6 +183,7 @@ def test_steps_that_share_their_beginnings_are_packed_whole() -> None:
     assert prefer_pack_tokens([own, own[:4]]) == 2560
     apart = [np.arange(300, dtype=np.int32) + 1000 * n for n in range(16)]
     assert prefer_pack_tokens([apart]) == 1536
+    assert prefer_pack_tokens([apart[:2], apart[:1]]) == len(apart[0]) + len(apart[1]), "no step fills more"
     huge = [np.concatenate([shared, np.arange(900) + 1000 * (n + 1)]).astype(np.int32) for n in range(16)]
     assert prefer_pack_tokens([[row[:600] for row in huge]]) >= 1536
     assert prefer_pack_tokens([[*huge, *huge]]) == 4096

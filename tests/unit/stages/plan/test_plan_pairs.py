@@ -77,10 +77,10 @@ def test_pairs_are_planned_whole_with_their_prompt_once_and_the_bases_pass_in_th
 
 def test_a_pack_holds_the_longest_pair_with_its_prompt_once() -> None:
     config = load_config("objectives", "dpo")
-    long = make_pair(list(range(3, 303)) * 6, list(range(10, 20)), list(range(30, 40)))
+    long = make_pair(list(range(3, 303)) * 10, list(range(10, 20)), list(range(30, 40)))
     assert isinstance(config(), ObjectiveConfig)
     found = draft(config(), [long, *make_equal_pairs(3)])  # type: ignore[arg-type]
-    assert found.pack.pack_tokens == 1820, "1,800 of prompt and two answers of 10, not 3,620"
+    assert found.pack.pack_tokens == 3020, "3,000 of prompt and two answers of 10, not 6,020"
 
 
 def test_what_pairs_share_inside_does_not_make_packs_larger() -> None:
@@ -89,6 +89,7 @@ def test_what_pairs_share_inside_does_not_make_packs_larger() -> None:
     step = [sequence.token_ids_T for pair in pairs for sequence in pair.sequences]
     assert prefer_pack_tokens([step]) == 4096
     assert prefer_pack_tokens([step], num_apart=16 * 640) == 1536
+    assert prefer_pack_tokens([step], num_apart=16 * 640, is_paired=True) == 2560
 
 
 def test_the_rate_of_preferences_is_a_tenth_of_the_methods() -> None:
