@@ -15,7 +15,7 @@ from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.memory import count_kept_keys, estimate_memory, explain_over_budget
 
 USUAL_PACK: Final = 1536  # beyond this a pack wins little speed on a processor, and its memory grows on
-PAIRED_PACK: Final = 2560  # pairs run twice a step, so small packs cost twice: 8 % of a step of eight pairs of 640 tokens
+PAIRED_PACK: Final = 2560  # pairs run twice a step, so small packs cost twice: 8 % of eight pairs of 640 tokens
 LARGEST_PACK: Final = 4096  # where rows share their beginnings, a pack that holds the whole step computes them once
 SHARING_PAYS: Final = 1.25  # tokens written out over tokens computed, from which a whole step is packed together
 COMFORT: Final = 0.8  # share of the limit that a pack may fill before packs get smaller
