@@ -59,7 +59,7 @@ def make_row(name: str, ids: list[int], first: int) -> EncodedRow:
     return EncodedRow(name, np.array(ids, dtype=np.int32), weights_T)
 
 
-def choose_pack_tokens(steps: list[list[int]], examples: tuple[Example, ...]) -> int:
+def choose_pack_tokens(steps: list[list[int]], examples: tuple[Example, ...], precision: str) -> int:
     """Make packs as large as a plan would."""
     texts = [[sequence.token_ids_T for sequence in example.sequences] for example in examples]
     apart = [count_distinct_tokens(own) for own in texts]
@@ -67,6 +67,7 @@ def choose_pack_tokens(steps: list[list[int]], examples: tuple[Example, ...]) ->
         [[ids for i in step for ids in texts[i]] for step in steps],
         num_apart=sum(apart[i] for step in steps for i in step),
         is_paired=len(texts[0]) > 1,
+        precision=precision,
     )
     return max(preferred, *apart)
 
@@ -84,7 +85,7 @@ def make_plan(spec: dict[str, Any], examples: tuple[Example, ...]) -> PlanIdenti
         max_length=100_000,
         too_long="refuse",
         batch_tokens=10**9,
-        pack_tokens=choose_pack_tokens(spec["steps"], examples),
+        pack_tokens=choose_pack_tokens(spec["steps"], examples, spec["precision"]),
         epochs=1.0,
         num_steps=len(spec["steps"]),
         warmup_steps=0,

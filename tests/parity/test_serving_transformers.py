@@ -50,6 +50,7 @@ def _check(pieces: list[Delta], theirs: tuple[tuple[int, ...], list[float], list
     ours = torch.tensor([piece.logprobs[0].logprob for piece in pieces])
     # float32 products in another order; the parity certificate allows as much
     torch.testing.assert_close(ours, torch.tensor(logps), rtol=0, atol=1e-4)
+    assert sum(piece.sum_logprob or 0.0 for piece in pieces) == pytest.approx(sum(logps), abs=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -30,7 +30,7 @@ NAMES: Final = {
 STYLE: Final = """
 .tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); margin: 1.25rem 0; }
 .tile { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .75rem 1rem; }
-.tile b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 1.35rem; line-height: 1.2; white-space: nowrap; }
 .tile span { color: var(--soft); font-size: .88rem; } .lead { font-size: 1.1rem; max-width: 46rem; }
 .right { color: var(--pass); font-weight: 600; } .wrong { color: var(--fail); }
 code { overflow-wrap: anywhere; } pre { overflow-x: auto; background: var(--panel); padding: .75rem 1rem; }

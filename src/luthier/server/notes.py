@@ -72,7 +72,7 @@ class Notes:
 
     def to_facts(self, *, keep_content: bool) -> RequestFacts:
         """Return what observers are told."""
-        logprobs = [item.logprob for answer in self.answers for item in answer.logprobs]
+        logprobs = [answer.sum_logprob for answer in self.answers if answer.sum_logprob is not None]
         return RequestFacts(
             time=self.time,
             request_id=self.request_id,
@@ -87,7 +87,7 @@ class Notes:
             completion_tokens=self.num_completion_tokens,
             num_answers=len(self.answers) if self.response_id else 0,
             finish_reason=self.answers[0].finish_reason if self.answers else None,
-            mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+            mean_logprob=sum(logprobs) / self.num_completion_tokens if logprobs else None,
             trace_parent=self.trace_parent,
             is_streaming=bool(self.call and self.call.is_streaming),
             content=self._to_content() if keep_content else None,

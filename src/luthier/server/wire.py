@@ -41,6 +41,7 @@ class Answer:
 
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
+    sum_logprob: float | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     tool_calls: tuple[dict[str, Any], ...] = ()
     finish_reason: FinishReason | None = None
@@ -49,6 +50,8 @@ class Answer:
         """Append one piece."""
         self.text += delta.text
         self.token_ids += delta.token_ids
+        if delta.sum_logprob is not None:
+            self.sum_logprob = (self.sum_logprob or 0.0) + delta.sum_logprob
         self.logprobs += delta.logprobs
         self.tool_calls = self.tool_calls or delta.tool_calls
         self.finish_reason = delta.finish_reason or self.finish_reason

@@ -240,7 +240,7 @@ def test_no_such_path_and_no_such_method_have_our_envelope_too() -> None:
 def test_facts_are_told_once_and_without_content() -> None:
     desk = Desk()
 
-    answer = desk.chat(n=2, logprobs=True, max_tokens=2)
+    answer = desk.chat(n=2, max_tokens=2)
     (facts,) = desk.notebook.facts
     assert facts.response_id == answer.json()["id"]
     assert facts.request_id == answer.headers["x-request-id"]

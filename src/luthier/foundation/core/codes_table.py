@@ -467,7 +467,7 @@ EXPLANATIONS: Final[dict[ErrorCode, Explanation]] = {
     ),
     "E-ENV-006": Explanation(
         "Speed not measured",
-        "The plan asks a child process how fast this machine multiplies matrices, and it could not answer; torch may be broken.",
+        "The plan asks a child process how fast this machine multiplies matrices, and it did not; torch may be broken, or the machine is busy.",
         "Run `luthier doctor`.",
     ),
     "E-MOD-009": Explanation(

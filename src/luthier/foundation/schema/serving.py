@@ -62,6 +62,7 @@ class Delta(Noun):
         index: Which of the ``n`` answers.
         text: Text that is now certain; may be empty while bytes or a stop text are incomplete.
         token_ids: Tokens that were generated since the last piece, the ending one included.
+        sum_logprob: Log-probability of ``token_ids`` together, nats; None where the runtime knows none.
         logprobs: One for each of ``token_ids`` where they were asked for.
         tool_calls: Parsed calls in OpenAI's form; on the last piece only.
     """
@@ -69,6 +70,7 @@ class Delta(Noun):
     index: int
     text: str = ""
     token_ids: tuple[int, ...] = ()
+    sum_logprob: float | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()

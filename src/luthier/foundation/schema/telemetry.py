@@ -34,7 +34,7 @@ class RequestFacts(Noun):
         seconds: From the request's last header to the last byte of the answer.
         first_token_seconds: To the first piece of an answer; None where there was none.
         finish_reason: Of the first answer; None where it was refused.
-        mean_logprob: Mean over the answers' tokens, nats; None where log-probabilities were not computed.
+        mean_logprob: Mean over the answers' tokens, nats; None where the runtime knows none.
         trace_parent: The caller's ``traceparent`` as W3C writes it; empty where there was none that can be read.
     """
 

@@ -11,6 +11,7 @@ faster there and are not written yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -65,15 +66,10 @@ def attend_forest(
     for family in forest.families:
         if not queries[family[0]].shape[2]:
             continue
-        stacked = [
-            torch.cat([parts[i] for i in family]) if len(family) > 1 else parts[family[0]]
-            for parts in (queries, keys, values)
-        ]
-        path = forest.ancestors(family[0])
+        levels = [*zip(*(forest.ancestors(index) for index in family), strict=True), family]
         output_BHQK = _attend(
-            stacked[0],
-            _continue([keys[i] for i in path], stacked[1]),
-            _continue([values[i] for i in path], stacked[2]),
+            _stack(queries, family),
+            *(_join(parts, levels) for parts in (keys, values)),
             scaling=scaling,
             window=sliding_window,
         )
@@ -82,10 +78,17 @@ def attend_forest(
     return fill(torch.cat(outputs, dim=2), num_filler, dim=2)
 
 
-def _continue(ancestors: list[Tensor], own_BGQK: Tensor) -> Tensor:
-    if not ancestors:
-        return own_BGQK
-    return torch.cat([*(a_1GTK.expand(len(own_BGQK), -1, -1, -1) for a_1GTK in ancestors), own_BGQK], dim=2)
+def _stack(parts: Sequence[Tensor], members: Sequence[int]) -> Tensor:
+    """Put segments of one length beside each other; one that all of them share is repeated without a copy."""
+    if len(set(members)) == 1:
+        return parts[members[0]].expand(len(members), -1, -1, -1)
+    return torch.cat([parts[index] for index in members])
+
+
+def _join(parts: Sequence[Tensor], levels: Sequence[Sequence[int]]) -> Tensor:
+    """Let each member of a family follow its ancestors, the root first."""
+    stacked = [_stack(parts, members) for members in levels]
+    return stacked[0] if len(stacked) == 1 else torch.cat(stacked, dim=2)
 
 
 def _attend(query_BHQK: Tensor, key_BGTK: Tensor, value_BGTK: Tensor, *, scaling: float, window: int | None) -> Tensor:

@@ -102,8 +102,9 @@ class Forest:
 
     @cached_property
     def families(self) -> tuple[tuple[int, ...], ...]:
-        """Segments that can be computed in one call: of one parent and one length, roots included."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, (parent, length) in enumerate(zip(self.parents, self.lengths, strict=True)):
-            groups.setdefault((parent, length), []).append(index)
+        """Segments that can be computed in one call: of one length, behind ancestors of the same lengths."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index in range(len(self)):
+            path = (*self.ancestors(index), index)
+            groups.setdefault(tuple(self.lengths[part] for part in path), []).append(index)
         return tuple(tuple(group) for group in groups.values())

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -33,12 +33,15 @@ class Answer:
         finish: ``stop``, ``length``, ``weighed`` or ``given``, where the system is no model.
         nats: Negative log-likelihood of the reference; None where an answer was generated.
         other_nats: The same of a pair's rejected answer; None where there is no pair.
+        mean_logprob: Mean log-probability of a generated answer's tokens under its model, nats; None where nothing
+            was generated or the model does not say.
     """
 
     text: str = ""
     finish: str = "weighed"
     nats: float | None = None
     other_nats: float | None = None
+    mean_logprob: float | None = None
 
     @property
     def lead(self) -> float | None:
@@ -110,16 +113,12 @@ class AnswerLog:
         Raises:
             StoreError: E-ENV-003 when the disk is full; the batches before stay.
         """
-        entry = {"batch": batch, "answers": [_to_json(answer) for answer in answers]}
+        entry = {"batch": batch, "answers": [asdict(answer) for answer in answers]}
         with disk_errors(self._path.parent, self._path.name), self._path.open("ab") as stream:
             stream.write(json.dumps(entry).encode() + b"\n")
             stream.flush()
         REAL.sync_file(self._path)
         self._kept[batch] = list(answers)
-
-
-def _to_json(answer: Answer) -> dict[str, Any]:
-    return {"text": answer.text, "finish": answer.finish, "nats": answer.nats, "other_nats": answer.other_nats}
 
 
 def ask_all(

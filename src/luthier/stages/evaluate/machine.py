@@ -25,6 +25,8 @@ from luthier.stages.evaluate.suite import Asked
 TUNED: Final = "tuned"
 WEIGH_ROWS: Final = 16
 PACK_TOKENS: Final = 2048
+LOGPROB_DIGITS: Final = 6
+"""What float32 holds of a log-probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,14 @@ class EngineMachine:
         planned = PLUGIN.plan_batches(ids, config)
         asked = AskedTokens(ids, config, self.tokenizer.end_token_ids)
         for _, found in PLUGIN.answer_batches(self.loaded, asked, [planned[number] for number in open_batches]):
-            yield [Answer(self.tokenizer.decode(list(one.token_ids)), one.finish_reason) for one in found]
+            yield [
+                Answer(
+                    self.tokenizer.decode(list(one.token_ids)),
+                    one.finish_reason,
+                    mean_logprob=round(one.mean_logprob, LOGPROB_DIGITS),
+                )
+                for one in found
+            ]
 
     def _weigh(self, asked: Sequence[Asked]) -> list[Answer]:
         sequences = [_list_sequences(one) for one in asked]

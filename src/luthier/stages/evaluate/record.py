@@ -28,7 +28,7 @@ def list_questions(suites: Sequence[PlannedSuite]) -> Iterator[dict[str, Any]]:
 def list_answers(
     suites: Sequence[PlannedSuite], answers: Answers, scored: Sequence[ScoredMetric]
 ) -> Iterator[dict[str, Any]]:
-    """Yield one line a question and system: suite, id, system, answer, how it ended, score by metric."""
+    """Yield one line a question and system: suite, id, system, answer, how it ended, how likely it was, scores."""
     for planned in suites:
         own = [one for one in scored if one.suite == planned.name]
         for system in planned.systems:
@@ -41,5 +41,6 @@ def list_answers(
                     "system": system,
                     "answer": answer.text,
                     "finish": answer.finish,
+                    "mean_logprob": answer.mean_logprob,
                     "scores": {one.name: one.scores[system][prompt.id] for one in counted},
                 }

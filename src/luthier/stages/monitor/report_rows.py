@@ -27,7 +27,8 @@ def list_report_rows(
         tokenizer: The release's, with its template.
 
     Returns:
-        The last user's message, and tokens of prompt and answer; no log-probabilities, since a Report keeps none.
+        The last user's message, tokens of prompt and answer, and the answer's mean log-probability where the Report
+        has one.
     """
     own = {
         str(line["id"]): line for line in answers if line["system"] == TUNED and line.get("finish") != WEIGHED
@@ -39,6 +40,8 @@ def list_report_rows(
 def _pair(line: Mapping[str, Any], question: Question | None, tokenizer: TextTokenizer) -> TrafficRow:
     num_tokens = len(tokenizer.encode(str(line["answer"])).ids) + (line.get("finish") == STOPPED)
     numbers = {"completion_tokens": float(num_tokens)}
+    if line.get("mean_logprob") is not None:
+        numbers["logprob"] = float(line["mean_logprob"])
     if question is None:
         return TrafficRow(None, None, numbers)
     prompt = encode_prompt(question.messages, question.tools, tokenizer, origin=str(question.origin))

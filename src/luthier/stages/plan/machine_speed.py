@@ -33,25 +33,33 @@ class MachineSpeed(Noun):
         return self.bf16_gflops if precision == "bf16" else self.fp32_gflops
 
 
-def measure_speed(*, interpreter: str = sys.executable) -> MachineSpeed:
+def measure_speed(*, interpreter: str = sys.executable, timeout_seconds: float = TIMEOUT_SECONDS) -> MachineSpeed:
     """Measure in a child process.
 
     Raises:
-        EnvironmentLacks: E-ENV-006 when the child cannot measure, for example because torch is broken.
+        EnvironmentLacks: E-ENV-006 when the child cannot measure, for example because torch is broken, or does not
+            answer in time.
     """
     command = [interpreter, "-m", MODULE]
-    done = subprocess.run(  # noqa: S603  our own interpreter and module
-        command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  our own interpreter and module
+            command, capture_output=True, text=True, check=False, timeout=timeout_seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _refuse(f"no answer in {timeout_seconds:g} seconds: the machine is busy") from error
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines:
         reason = done.stderr.strip().splitlines()
-        raise EnvironmentLacks(
-            "E-ENV-006",
-            "the speed of this machine could not be measured",
-            got=reason[-1] if reason else f"exit status {done.returncode}",
-            needs="a working torch",
-            allowed="a fixed precision: plan.precision fp32 or bf16 skips nothing else",
-            fix="luthier doctor",
-        )
+        raise _refuse(reason[-1] if reason else f"exit status {done.returncode}")
     return MachineSpeed.model_validate(json.loads(lines[-1]))
+
+
+def _refuse(got: str) -> EnvironmentLacks:
+    return EnvironmentLacks(
+        "E-ENV-006",
+        "the speed of this machine could not be measured",
+        got=got,
+        needs="a working torch, and a processor that has half a second for it",
+        allowed="a fixed precision: plan.precision fp32 or bf16 skips nothing else",
+        fix="luthier doctor",
+    )

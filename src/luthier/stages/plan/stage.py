@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from luthier.examples.probes import load_probes
@@ -13,20 +11,19 @@ from luthier.foundation.core.memory import read_resident_bytes
 from luthier.foundation.registry import load_config
 from luthier.foundation.schema.dataset import DatasetVersion
 from luthier.foundation.schema.model import ModelChoice
-from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness, Reason
+from luthier.foundation.schema.plan import Plan, PlanIdentity, PlanWitness
 from luthier.foundation.schema.plugins import MethodConfig, ObjectiveConfig
 from luthier.foundation.schema.protocols import AnyRecord, Context
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PlanSection, TrainSection
-from luthier.instruments.text.fit import FittedRows, fit_pairs, fit_rows
-from luthier.instruments.text.pairs import PREFERENCE, Example, as_conversation
-from luthier.instruments.text.tokens import load_tokenizer
+from luthier.instruments.text.pairs import as_conversation
 from luthier.stages.plan.draft import Cell, Draft, Machine, draft_run
 from luthier.stages.plan.examples import order_examples
 from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory
 from luthier.stages.plan.machine_speed import measure_speed
 from luthier.stages.plan.packs import Room
 from luthier.stages.plan.probes import pick_probes
+from luthier.stages.plan.rows import encode_training_rows, read_ranking, tell_dropped
 
 VERSION: Final = 1
 READS: Final = ("train",)
@@ -69,7 +66,7 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
             rate_tokens_per_second=draft.num_tokens / draft.seconds if draft.seconds else 0.0,
             num_tokens=draft.num_tokens,
             num_trained_tokens=draft.num_trained,
-            reasons=(*_tell_dropped(fitted, train), *draft.reasons),
+            reasons=(*tell_dropped(fitted, train), *draft.reasons),
             seconds=ctx.clock.monotonic() - began,
         ),
     )
@@ -121,42 +118,6 @@ def check_length(max_length: int, max_positions: int) -> None:
             fix=f"--set train.max_length={max_positions}",
             field="train.max_length",
         )
-
-
-def encode_training_rows(
-    data: DatasetVersion, model: ModelChoice, train: TrainSection, objective: ObjectiveConfig, *, ctx: Context
-) -> FittedRows[Example]:
-    """Render and tokenise every training row as training will see it, none of them bad.
-
-    Raises:
-        DataError: one problem a bad row, the first twenty shown; E-TXT-009 for rows too long under ``refuse``.
-    """
-    template = ctx.blobs.get(model.identity.chat_template).decode()
-    tokenizer = load_tokenizer(Path(model.witness.path), chat_template=template)
-    split = data.identity.splits["train"]
-    rows = ctx.blobs.get_rows(split.blob)  # one at a time: what is kept of a row are its tokens
-    fit: Callable[..., FittedRows[Example]] = fit_pairs
-    if PREFERENCE not in objective.ROW_KINDS:
-        fit = partial(fit_rows, train_on=getattr(objective, "train_on", "assistant"))
-    with ctx.progress.task("render rows", total=split.num_rows, unit="rows") as bar:
-        fitted = fit(rows, tokenizer, max_length=train.max_length, too_long=train.too_long, on_row=bar.advance)
-    fitted.encoded.raise_problems()
-    for reason in _tell_dropped(fitted, train):
-        ctx.progress.say(reason.reason)
-    return fitted
-
-
-def _tell_dropped(fitted: FittedRows[Example], train: TrainSection) -> tuple[Reason, ...]:
-    if not fitted.dropped:
-        return ()
-    told = f"{len(fitted.dropped)} rows are longer than {train.max_length} tokens and are left out"
-    return (Reason(field="train.too_long", value=train.too_long, reason=told),)
-
-
-def read_ranking(data: DatasetVersion, ctx: Context) -> list[str] | None:
-    """Return the selector's order of row ids, where a selector ran."""
-    ranking = data.identity.ranking
-    return None if ranking is None else [str(line["id"]) for line in ctx.blobs.get_lines(ranking)]
 
 
 def _build_identity(

@@ -9,6 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from luthier.foundation import registry
 from luthier.instruments.engine.load import load_model
+from luthier.instruments.engine.runtimes.torch_batched.config import Config as RuntimeConfig
+from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.evaluate.harness import Answer
 from luthier.stages.evaluate.machine import WEIGH_ROWS, EngineMachine, TunedFiles
@@ -93,6 +95,26 @@ def test_texts_are_weighed_sixteen_at_a_time_in_their_order(machine: EngineMachi
 
     assert [len(batch) for batch in batches] == [WEIGH_ROWS, WEIGH_ROWS, 3]
     assert [place for batch in batches for place in batch] == list(range(2 * WEIGH_ROWS + 3))
+
+
+def test_the_mean_logprob_of_an_answer_is_transformers_own(machine: EngineMachine) -> None:
+    """Asked again in one pass, the end token included where there is one; weighed texts have none."""
+    theirs = AutoModelForCausalLM.from_pretrained(machine.base_folder)
+    config = RuntimeConfig(max_new_tokens=NEW_TOKENS)
+    for end_ids in (frozenset[int](), frozenset(range(160))):
+        answers = PLUGIN.generate(machine.loaded, PROMPTS, config, end_ids=end_ids)
+        for prompt, answer in zip(PROMPTS, answers, strict=True):
+            new = [*answer.token_ids, *([] if answer.end_id is None else [answer.end_id])]
+            with torch.no_grad():
+                logits_TV = theirs(torch.tensor([[*prompt.tolist(), *new]])).logits[0, len(prompt) - 1 : -1]
+            oracle = -torch.nn.functional.cross_entropy(logits_TV, torch.tensor(new))
+            assert answer.mean_logprob == pytest.approx(float(oracle), abs=1e-5)
+    assert {answer.end_id is None for answer in answers} == {True, False}
+    assert ask(machine, "base")[0].mean_logprob == pytest.approx(
+        PLUGIN.generate(machine.loaded, PROMPTS, config, end_ids=machine.tokenizer.end_token_ids)[0].mean_logprob,
+        abs=1e-5,
+    )
+    assert ask(machine, "base", 0)[0].mean_logprob is None
 
 
 def test_the_weight_of_a_text_is_transformers_own_cross_entropy(machine: EngineMachine) -> None:

@@ -64,6 +64,7 @@ def make_inputs(ctx: StageFolder, base: Path, *, num_questions: int = 80) -> dic
         rows.append(Row(id=f"row-{number}", messages=(question, reply), origin=Origin(file="t.jsonl", line=number + 1)))
         for system in ("tuned", "base"):
             line = {"suite": "task", "id": f"row-{number}#0", "system": system, "scores": {}}
+            line |= {"mean_logprob": -float(random.gamma(2.0)) if system == "tuned" else -99.0}
             answers.append({**line, "answer": reply.text if system == "tuned" else "x" * 99, "finish": "stop"})
     answers.append(
         {"suite": "forgetting", "id": "p", "system": "tuned", "answer": "", "finish": "weighed", "scores": {}}
@@ -117,8 +118,9 @@ def test_the_reference_is_made_from_questions_and_tuned_answers_and_holds_no_tex
         "tokens_per_character": 80,
         "prompt_tokens": 80,
         "completion_tokens": 80,
+        "logprob": 80,
     }
-    assert identity.absent["logprob"] == "no row has the column logprob"
+    assert identity.absent["confidence"] == "no row has the column confidence"
     assert (identity.mode, identity.base, identity.base_digest) == (
         *("reference", "tiny"),
         inputs["model"].identity.weights,
@@ -130,6 +132,8 @@ def test_the_reference_is_made_from_questions_and_tuned_answers_and_holds_no_tex
     answered = from_bytes(stored, origin="reference.json").signals
     lengths = next(signal.state["ordered"] for signal in answered if signal.name == "completion_tokens")
     assert lengths.max() < 99, "the base's answers are not the release's"
+    logprobs = next(signal.state["ordered"] for signal in answered if signal.name == "logprob")
+    assert -99 < logprobs.min() < logprobs.max() < 0
 
 
 def test_the_same_report_gives_the_same_reference_and_another_seed_another(base: Path, tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_without_the_data_answers_alone_are_watched(base: Path, tmp_path: Path) 
     del inputs["data"]
     record = run(MonitorSection(mode="reference"), inputs, ctx)
 
-    assert [signal.name for signal in record.identity.signals] == ["completion_tokens"]
+    assert [signal.name for signal in record.identity.signals] == ["logprob", "completion_tokens"]
     assert record.identity.absent["topics"] == "no row has a text"
 
 

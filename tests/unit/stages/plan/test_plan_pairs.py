@@ -90,6 +90,7 @@ def test_what_pairs_share_inside_does_not_make_packs_larger() -> None:
     assert prefer_pack_tokens([step]) == 4096
     assert prefer_pack_tokens([step], num_apart=16 * 640) == 1536
     assert prefer_pack_tokens([step], num_apart=16 * 640, is_paired=True) == 2560
+    assert prefer_pack_tokens([step], num_apart=16 * 640, is_paired=True, precision="bf16") == 5120
 
 
 def test_the_rate_of_preferences_is_a_tenth_of_the_methods() -> None:

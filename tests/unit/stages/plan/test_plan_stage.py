@@ -175,3 +175,6 @@ def test_speed_is_measured_by_a_child_and_a_broken_one_is_one_sentence(
         measure_speed(interpreter=sys.executable)
     problem = caught.value.problems[0]
     assert (problem.code, problem.got, caught.value.exit_code) == ("E-ENV-006", "torch is broken", 4)
+    child.write_text("import time; time.sleep(60)")
+    with pytest.raises(EnvironmentLacks, match=r"E-ENV-006[\s\S]*no answer in 0.2 seconds: the machine is busy"):
+        measure_speed(timeout_seconds=0.2)

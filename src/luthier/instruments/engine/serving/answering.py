@@ -130,8 +130,13 @@ class LiveRow:
         """The request."""
         return self.answering.asked
 
-    def take(self, token_id: int, logprob: TokenLogprob | None) -> bool:
+    def take(self, token_id: int, logprob: float, shown: TokenLogprob | None) -> bool:
         """Take the next token and hand on what is certain.
+
+        Args:
+            token_id: The token.
+            logprob: Its log-probability, nats.
+            shown: The same in words where it was asked for.
 
         Returns:
             Whether the answer goes on.
@@ -153,7 +158,8 @@ class LiveRow:
                 index=self.index,
                 text=text,
                 token_ids=(token_id,),
-                logprobs=() if logprob is None else (logprob,),
+                sum_logprob=logprob,
+                logprobs=() if shown is None else (shown,),
                 finish_reason=finish_reason,
                 tool_calls=tuple(self._show_call(number, call) for number, call in enumerate(calls)),
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from luthier.foundation.schema.serving import TokenLogprob
-from luthier.instruments.engine.runtimes.torch_batched.sampling import draw_tokens
+from luthier.instruments.engine.runtimes.torch_batched.sampling import draw_tokens, find_logprobs
 from luthier.instruments.engine.serving.answering import LiveAnswering, LiveRow, describe_logprob
 from luthier.instruments.engine.serving.decoders import RowDecoder
 
@@ -88,9 +88,10 @@ class LiveBatch:
 
     def _take(self, rows: Sequence[LiveRow], logits_BV: Tensor) -> None:
         tokens = _choose_tokens(rows, logits_BV)
-        logprobs = _find_logprobs(rows, logits_BV, tokens)
-        for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
-            if not row.take(token, logprob):
+        logprobs = find_logprobs(logits_BV, torch.tensor(tokens, device=logits_BV.device)).tolist()
+        shown = _show_logprobs(rows, logits_BV, tokens)
+        for row, token, logprob, wanted in zip(rows, tokens, logprobs, shown, strict=True):
+            if not row.take(token, logprob, wanted):
                 self._drop(row)
 
     def _drop(self, row: LiveRow) -> None:
@@ -117,8 +118,8 @@ def _choose_tokens(rows: Sequence[LiveRow], logits_BV: Tensor) -> list[int]:
     return chosen
 
 
-def _find_logprobs(rows: Sequence[LiveRow], logits_BV: Tensor, tokens: Sequence[int]) -> list[TokenLogprob | None]:
-    """Return log-probabilities under the model itself, whatever the temperature, where they were asked for."""
+def _show_logprobs(rows: Sequence[LiveRow], logits_BV: Tensor, tokens: Sequence[int]) -> list[TokenLogprob | None]:
+    """Return log-probabilities in words, with the likeliest tokens', where they were asked for."""
     found: list[TokenLogprob | None] = [None] * len(rows)
     for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
         num_top = row.asked.request.top_logprobs

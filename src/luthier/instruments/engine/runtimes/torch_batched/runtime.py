@@ -21,7 +21,7 @@ from luthier.instruments.engine.loss import compute_logits
 from luthier.instruments.engine.runtimes.torch_batched.batches import Batch, plan_batches
 from luthier.instruments.engine.runtimes.torch_batched.cache import DecodeCache, cached_attention, run_pass
 from luthier.instruments.engine.runtimes.torch_batched.config import Config
-from luthier.instruments.engine.runtimes.torch_batched.sampling import TokenChooser
+from luthier.instruments.engine.runtimes.torch_batched.sampling import TokenChooser, find_logprobs
 
 PREFILL_TOKENS: Final = 2048
 """Prompt tokens computed at once; bounds memory."""
@@ -37,11 +37,13 @@ class GeneratedAnswer:
         token_ids: What was generated, without the token that ended it.
         finish_reason: ``stop`` after an end token, ``length`` at the bound.
         end_id: The end token, where there was one.
+        mean_logprob: Mean log-probability of all its tokens under the model, the end token's included; nats.
     """
 
     token_ids: tuple[int, ...]
     finish_reason: Literal["stop", "length"]
     end_id: int | None = None
+    mean_logprob: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +181,9 @@ def _answer_batch(
     written = _Written(len(prompts), config.max_new_tokens, asked.end_ids)
     next_positions_B = torch.tensor([len(prompt) for prompt in prompts], device=loaded.device)
     while True:
-        tokens_B = chooser.choose(compute_logits(hidden_BD, loaded.head_weight_VD, loaded.head_form))
-        kept = written.add(tokens_B.tolist())
+        logits_BV = compute_logits(hidden_BD, loaded.head_weight_VD, loaded.head_form)
+        tokens_B = chooser.choose(logits_BV)
+        kept = written.add(tokens_B.tolist(), find_logprobs(logits_BV, tokens_B).tolist())
         if not kept:
             return written.answers()
         if len(kept) < len(tokens_B):
@@ -208,15 +211,17 @@ class _Written:
     def __init__(self, num_rows: int, bound: int, end_ids: frozenset[int]) -> None:
         self._tokens: list[list[int]] = [[] for _ in range(num_rows)]
         self._ends: list[int | None] = [None] * num_rows
+        self._logprobs = [0.0] * num_rows
         self._in_batch = list(range(num_rows))
         self._bound = bound
         self._end_ids = end_ids
 
-    def add(self, tokens: list[int]) -> list[int]:
+    def add(self, tokens: list[int], logprobs: list[float]) -> list[int]:
         """Take one token a computed row; return the places that stay in the computation, none when all is done."""
-        for row, token in zip(self._in_batch, tokens, strict=True):
+        for row, token, logprob in zip(self._in_batch, tokens, logprobs, strict=True):
             if not self._is_open(row):
                 continue
+            self._logprobs[row] += logprob
             if token in self._end_ids:
                 self._ends[row] = token
             else:
@@ -236,8 +241,10 @@ class _Written:
     def answers(self) -> list[GeneratedAnswer]:
         """Return the answers in the batch's order."""
         return [
-            GeneratedAnswer(tuple(tokens), "length" if end is None else "stop", end)
-            for tokens, end in zip(self._tokens, self._ends, strict=True)
+            GeneratedAnswer(
+                tuple(tokens), "length" if end is None else "stop", end, logprob / (len(tokens) + (end is not None))
+            )
+            for tokens, end, logprob in zip(self._tokens, self._ends, self._logprobs, strict=True)
         ]
 
 
@@ -254,8 +261,9 @@ def _answer_one_by_one(
             while True:
                 output: Any = loaded.model(input_ids=ids_1Q, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 cache = output.past_key_values
-                token_1 = chooser.choose(output.logits[:, -1])
-                if not written.add(token_1.tolist()):
+                logits_1V = output.logits[:, -1]
+                token_1 = chooser.choose(logits_1V)
+                if not written.add(token_1.tolist(), find_logprobs(logits_1V, token_1).tolist()):
                     break
                 ids_1Q = token_1[:, None]
             found.extend(written.answers())

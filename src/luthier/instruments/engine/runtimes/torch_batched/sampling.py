@@ -60,6 +60,19 @@ class TokenChooser:
         )
 
 
+def find_logprobs(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
+    """Return each row's log-probability of its token under the model itself, whatever the temperature.
+
+    Units:
+        Nats, in float32.
+
+    Shapes:
+        B rows, V vocabulary; the result is (B,).
+    """
+    wide_BV = logits_BV.float()
+    return wide_BV.gather(1, tokens_B[:, None])[:, 0] - wide_BV.logsumexp(dim=-1)
+
+
 def draw_tokens(
     logits_BV: Tensor, *, temperatures_B: Sequence[float], top_ps_B: Sequence[float], draws_B: Sequence[float]
 ) -> Tensor:
