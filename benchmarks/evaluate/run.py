@@ -13,9 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import multinomial
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from record import REPOSITORY, write_results  # found by the line above
 
 from luthier.instruments.measure.stats.intervals import BcaBootstrap, draw_totals, mean_of_totals
 from luthier.instruments.measure.stats.paired import MIN_DISCORDANT, compare_paired, sample_of_scores, sum_by_cluster
@@ -201,7 +205,16 @@ def main() -> None:
         "false_alarm_bound_rates_max": max(found["above"] for found in rates.values()),
         "bootstrap_100k_rows_seconds": time_large_bootstrap(),
     }
-    print(json.dumps({key: round(value, 4) for key, value in result.items()}))
+    ratios = {key: round(value, 4) for key, value in result.items()}
+    cases = {
+        "continuous": continuous,
+        "sign_flip_alarms": alarms,
+        "rates": {str(cell): found for cell, found in rates.items()},
+        "discrete_alarms": discrete,
+    }
+    path = write_results("evaluate", ratios=ratios, cases=cases, share=share)
+    say(f"results: {path.relative_to(REPOSITORY)}")
+    print(json.dumps(ratios))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def test_the_watch_sets_the_alarms_of_the_releases_reference_at_the_recipes_rate
     tails = {one.name: one.tail for one in from_bytes(ctx.blobs.get(loud.reference), origin="").signals}
     for before, after in zip(loud.signals, calm.signals, strict=True):
         assert before.threshold < after.threshold
-        assert before.threshold == pytest.approx(tails[before.name].threshold(0.04 / 5)), "five signals share the rate"
+        assert before.threshold == pytest.approx(tails[before.name].threshold(0.04 / 6)), "six signals share the rate"
     assert set(loud.dashboards) == {DASHBOARD_NAME, RULES_NAME}
     for name, digest in loud.dashboards.items():
         assert ctx.blobs.get(digest) == (ctx.folder / name).read_bytes()
