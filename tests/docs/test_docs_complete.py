@@ -6,12 +6,12 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from luthier import __version__
 from luthier.cli.commands_table import GROUPS
 from luthier.cli.commands_table import ROOT as ROWS
 from luthier.foundation.core.errors import RecipeError
@@ -243,11 +243,10 @@ def test_changelog_entries_are_one_sentence_of_at_most_25_words() -> None:
 
 def test_the_changelog_has_unreleased_first_and_the_versions_that_were_released() -> None:
     headings = re.findall(r"^## \[(.+?)\]", CHANGELOG, re.M)
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
     assert headings[0] == "Unreleased"
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", heading) for heading in headings[1:])
-    assert version not in headings or headings.index(version) == 1
+    assert __version__ not in headings or headings.index(__version__) == 1
 
 
 # ADRs: numbered without gaps, one page, the five parts.
