@@ -63,10 +63,10 @@ def attend_forest(
     num_filler = query_1HNK.shape[2] - sum(num_queries)
     queries = query_1HNK[:, :, : sum(num_queries)].split(num_queries, dim=2)
     outputs = list(queries)
-    for family in forest.families:
+    for levels in forest.lineages:
+        family = levels[-1]
         if not queries[family[0]].shape[2]:
             continue
-        levels = [*zip(*(forest.ancestors(index) for index in family), strict=True), family]
         output_BHQK = _attend(
             _stack(queries, family),
             *(_join(parts, levels) for parts in (keys, values)),

@@ -108,3 +108,10 @@ class Forest:
             path = (*self.ancestors(index), index)
             groups.setdefault(tuple(self.lengths[part] for part in path), []).append(index)
         return tuple(tuple(group) for group in groups.values())
+
+    @cached_property
+    def lineages(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Of each family, whom its members continue at each level, the root first and the members themselves last."""
+        return tuple(
+            (*zip(*(self.ancestors(index) for index in family), strict=True), family) for family in self.families
+        )

@@ -142,7 +142,7 @@ def draft_run(
 
 def _prefer_pack(chosen: Sequence[Example], apart: Sequence[int], steps: Sequence[StepRows], *, precision: str) -> int:
     num_apart = sum(apart[index] for step in steps for index in step.rows)
-    is_paired = any(len(example.sequences) > 1 for example in chosen[:1])
+    is_paired = len(chosen[0].sequences) > 1
     sequences = [_list_sequences(chosen, step) for step in steps]
     return prefer_pack_tokens(sequences, num_apart=num_apart, is_paired=is_paired, precision=precision)
 

@@ -79,10 +79,12 @@ def test_sampled_answers_depend_on_seed_and_place_not_on_company(loaded: LoadedM
     other = PLUGIN.generate(loaded, prompts, Config(**options), end_ids=[2], seed=6)
     assert _list_tokens(together) == _list_tokens(alone)
     assert _list_tokens(together) != _list_tokens(other)
+    ours, theirs = ([answer.mean_logprob for answer in answers] for answers in (together, alone))
+    assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def _list_tokens(answers: Sequence[GeneratedAnswer]) -> list[tuple[tuple[int, ...], str]]:
-    return [(answer.token_ids, answer.finish_reason) for answer in answers]
+def _list_tokens(answers: Sequence[GeneratedAnswer]) -> list[tuple[tuple[int, ...], str, int | None]]:
+    return [(answer.token_ids, answer.finish_reason, answer.end_id) for answer in answers]
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.7)])

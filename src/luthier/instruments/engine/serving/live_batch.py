@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from luthier.foundation.schema.serving import TokenLogprob
-from luthier.instruments.engine.runtimes.torch_batched.sampling import draw_tokens, find_logprobs
+from luthier.instruments.engine.runtimes.torch_batched.sampling import draw_tokens
 from luthier.instruments.engine.serving.answering import LiveAnswering, LiveRow, describe_logprob
 from luthier.instruments.engine.serving.decoders import RowDecoder
 
@@ -88,10 +88,10 @@ class LiveBatch:
 
     def _take(self, rows: Sequence[LiveRow], logits_BV: Tensor) -> None:
         tokens = _choose_tokens(rows, logits_BV)
-        logprobs = find_logprobs(logits_BV, torch.tensor(tokens, device=logits_BV.device)).tolist()
-        shown = _show_logprobs(rows, logits_BV, tokens)
-        for row, token, logprob, wanted in zip(rows, tokens, logprobs, shown, strict=True):
-            if not row.take(token, logprob, wanted):
+        logps_BV = torch.log_softmax(logits_BV, dim=-1)  # the model's own, whatever the temperature
+        for row, token, logps_V in zip(rows, tokens, logps_BV, strict=True):
+            logprob = float(logps_V[token])
+            if not row.take(token, logprob, _show_logprob(row, token, logprob, logps_V)):
                 self._drop(row)
 
     def _drop(self, row: LiveRow) -> None:
@@ -118,15 +118,10 @@ def _choose_tokens(rows: Sequence[LiveRow], logits_BV: Tensor) -> list[int]:
     return chosen
 
 
-def _show_logprobs(rows: Sequence[LiveRow], logits_BV: Tensor, tokens: Sequence[int]) -> list[TokenLogprob | None]:
-    """Return log-probabilities in words, with the likeliest tokens', where they were asked for."""
-    found: list[TokenLogprob | None] = [None] * len(rows)
-    for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-        num_top = row.asked.request.top_logprobs
-        if num_top is None:
-            continue
-        logps_V = torch.log_softmax(logits_BV[place], dim=-1)
-        values, ids = logps_V.topk(min(num_top, len(logps_V)))
-        top = list(zip(ids.tolist(), values.tolist(), strict=True))
-        found[place] = describe_logprob(row.asked.tokenizer, token, float(logps_V[token]), top)
-    return found
+def _show_logprob(row: LiveRow, token: int, logprob: float, logps_V: Tensor) -> TokenLogprob | None:
+    """Return a log-probability in words, with the likeliest tokens', where they were asked for."""
+    num_top = row.asked.request.top_logprobs
+    if num_top is None:
+        return None
+    values, ids = logps_V.topk(min(num_top, len(logps_V)))
+    return describe_logprob(row.asked.tokenizer, token, logprob, list(zip(ids.tolist(), values.tolist(), strict=True)))
