@@ -2,8 +2,9 @@
 
     make bench AREA=plan
 
-Prints one JSON object last: ``memory_error_median``, ``memory_error_max`` and ``time_ratio_median`` (measured over
-estimated). Peaks are what ``/usr/bin/time -v`` would print: the kernel's own greatest resident size of the process.
+Prints one JSON object last: ``memory_error_median``, ``memory_error_max``, ``time_error_median`` and
+``time_error_max`` (estimate over measurement less one, without sign). Peaks are what ``/usr/bin/time -v`` would
+print: the kernel's own greatest resident size of the process.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def build_base(name: str, folder: Path) -> Path:
     return target
 
 
-def write_job(folder: Path, base: Path, method: str, length: int) -> Path:
+def write_job(folder: Path, base: Path, method: str, length: int, *, precision: str) -> Path:
     """Write rows that nearly fill the length, and a recipe that takes two steps of four rows."""
     text = "the quick brown fox jumps over the lazy dog " * 1000
     tokens_a_character = len(Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids) / len(text)
@@ -80,7 +81,7 @@ def write_job(folder: Path, base: Path, method: str, length: int) -> Path:
             "split": {"validation": 0, "test": 0},
         },
         "model": {"base": str(base), "license": "LicenseRef-own"},
-        "plan": {"probes": 1},
+        "plan": {"probes": 1, "precision": precision},
         "train": {
             "method": method,
             "max_length": length,
@@ -128,7 +129,9 @@ def main() -> None:
     """Run every configuration and print the table and the JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="comma-separated numbers of configurations, from 0")
-    chosen = parser.parse_args().only
+    parser.add_argument("--precision", default="auto", help="fp32, bf16 or auto")
+    options = parser.parse_args()
+    chosen = options.only
     numbers = [int(n) for n in chosen.split(",")] if chosen else range(len(CONFIGURATIONS))
     found = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -137,16 +140,18 @@ def main() -> None:
             size, method, length = CONFIGURATIONS[number]
             folder = Path(scratch) / f"job-{number}"
             folder.mkdir()
-            row = measure(write_job(folder, bases[size], method, length))
+            row = measure(write_job(folder, bases[size], method, length, precision=options.precision))
             row |= {"size": size, "method": method, "length": length}
+            row["time_error"] = row["seconds_estimate"] / row["seconds"] - 1.0
             row["error"] = row["estimate_bytes"] / row["peak_bytes"] - 1.0
             print(json.dumps(row), flush=True)
             found.append(row)
-    errors = [abs(row["error"]) for row in found]
+    errors, time_errors = ([abs(row[name]) for row in found] for name in ("error", "time_error"))
     summary = {
         "memory_error_median": round(statistics.median(errors), 3),
         "memory_error_max": round(max(errors), 3),
-        "time_ratio_median": round(statistics.median(row["seconds"] / row["seconds_estimate"] for row in found), 2),
+        "time_error_median": round(statistics.median(time_errors), 3),
+        "time_error_max": round(max(time_errors), 3),
     }
     path = write_results("plan", ratios=summary, cases=found)
     print(f"results: {path.relative_to(REPOSITORY)}", file=sys.stderr, flush=True)

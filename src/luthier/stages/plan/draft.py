@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.plan import Reason
 from luthier.foundation.schema.plugins import MethodConfig, ObjectiveConfig
@@ -21,7 +18,7 @@ from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
 from luthier.stages.plan.machine_speed import MachineSpeed
 from luthier.stages.plan.packs import PackChoice, Room, choose_pack, prefer_pack_tokens
-from luthier.stages.plan.throughput import LOADING_SECONDS, count_step_flops, estimate_seconds
+from luthier.stages.plan.throughput import Timer, count_pass, count_work, list_sequences
 
 SAMPLE_ROWS = 512
 SAMPLE_STEPS = 64
@@ -56,6 +53,34 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What a run scores beside its training rows, which takes time.
+
+    Attributes:
+        validation: A sample of the validation examples.
+        num_validation: How many there are; 0 where the run does not validate.
+        probes: What certifies parity, scored once at the end.
+    """
+
+    validation: tuple[Example, ...] = ()
+    num_validation: int = 0
+    probes: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The rendered rows of a run.
+
+    Attributes:
+        training: What may be trained on, in the order in which a prefix is taken.
+        scored: What is scored beside them.
+    """
+
+    training: Sequence[Example]
+    scored: Scored = Scored()
+
+
+@dataclass(frozen=True)
 class Draft:
     """Every number of a run that does not name a blob.
 
@@ -79,7 +104,7 @@ class Draft:
 
 
 def draft_run(
-    rows: Sequence[Example],
+    examples: Examples,
     section: PlanSection,
     train: TrainSection,
     *,
@@ -90,7 +115,7 @@ def draft_run(
     """Fix the numbers of a run.
 
     Args:
-        rows: Rendered training examples in the order in which a prefix is taken.
+        examples: Rendered rows.
         section: What the run may take.
         train: What the recipe asks for; ``auto`` is decided here.
         cell: The base's dimensions, the method's and the objective's options.
@@ -104,8 +129,8 @@ def draft_run(
     shape, method, objective = cell.shape, cell.method, cell.objective
     trainable = method.trainable_parameters(shape)
     precision, why_precision = _choose_precision(section, machine.speed)
-    timer = _Timer(cell, machine.speed, precision=precision, is_full=trainable >= shape.num_parameters)
-    chosen, why_number = _choose_rows(rows, section, train, timer)
+    timer = Timer(shape, trainable, precision, machine.speed.rate(precision), int(objective.NEEDS_REFERENCE))
+    chosen, why_number = _choose_rows(examples.training, section, train, timer)
     lengths = [example.num_tokens for example in chosen]
     apart = [count_distinct_tokens([s.token_ids_T for s in example.sequences]) for example in chosen]
     batch_tokens, why_batch = choose_batch_tokens(train.batch_tokens, lengths, epochs=train.epochs)
@@ -119,7 +144,9 @@ def draft_run(
         preferred=_prefer_pack(chosen, apart, steps[:SAMPLE_STEPS], precision=precision),
         room=machine.room,
     )
-    work = _count_work(chosen, steps)
+    work = count_work(chosen, steps)
+    schedule = _schedule(train, len(steps))
+    seconds = timer.train(work, recomputes=pack.recomputes) + _estimate_rest(timer, examples.scored, schedule)
     return Draft(
         chosen=chosen,
         numbers={
@@ -129,10 +156,10 @@ def draft_run(
             "pack_tokens": pack.pack_tokens,
             "learning_rate": learning_rate,
             "gradient_checkpointing": pack.recomputes,
-            **_schedule(train, len(steps)),
+            **schedule,
         },
         pack=pack,
-        seconds=LOADING_SECONDS + timer.estimate(work, mean_length=_mean_length(chosen), recomputes=pack.recomputes),
+        seconds=seconds,
         num_tokens=work.num_tokens,
         num_computed=work.num_computed,
         num_trained=work.num_trained,
@@ -143,14 +170,14 @@ def draft_run(
 def _prefer_pack(chosen: Sequence[Example], apart: Sequence[int], steps: Sequence[StepRows], *, precision: str) -> int:
     num_apart = sum(apart[index] for step in steps for index in step.rows)
     is_paired = len(chosen[0].sequences) > 1
-    sequences = [_list_sequences(chosen, step) for step in steps]
+    sequences = [list_sequences(chosen[index] for index in step.rows) for step in steps]
     return prefer_pack_tokens(sequences, num_apart=num_apart, is_paired=is_paired, precision=precision)
 
 
 def _choose_rows(
-    rows: Sequence[Example], section: PlanSection, train: TrainSection, timer: _Timer
+    rows: Sequence[Example], section: PlanSection, train: TrainSection, timer: Timer
 ) -> tuple[tuple[Example, ...], Reason]:
-    seconds_a_row = timer.estimate_a_row(rows[:SAMPLE_ROWS], train) if rows else 0.0
+    seconds_a_row = _estimate_a_row(timer, rows[:SAMPLE_ROWS], train) if rows else 0.0
     number, why = choose_num_examples(
         section, available=len(rows), seconds_an_epoch_row=seconds_a_row, epochs=train.epochs
     )
@@ -167,57 +194,25 @@ def _schedule(train: TrainSection, num_steps: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Work:
-    num_tokens: int
-    num_computed: int
-    num_trained: int
+def _estimate_a_row(timer: Timer, rows: Sequence[Example], train: TrainSection) -> float:
+    """Estimate the seconds that one row takes once, from a sample cut into steps as the run would be."""
+    lengths = [row.num_tokens for row in rows]
+    batch_tokens, _ = choose_batch_tokens(train.batch_tokens, lengths, epochs=max(train.epochs, 3))
+    steps = list(iterate_steps(lengths, batch_tokens=batch_tokens, epochs=1, seed=0))
+    return timer.train(count_work(rows, steps)) / len(rows)
 
 
-def _list_sequences(rows: Sequence[Example], step: StepRows) -> list[NDArray[np.int32]]:
-    return [sequence.token_ids_T for i in step.rows for sequence in rows[i].sequences]
-
-
-def _mean_length(rows: Sequence[Example]) -> float:
-    """Return the mean length of a sequence, which attention runs over."""
-    lengths = [sequence.num_tokens for row in rows for sequence in row.sequences]
-    return sum(lengths) / len(lengths)
-
-
-def _count_work(rows: Sequence[Example], steps: Sequence[StepRows]) -> _Work:
-    return _Work(
-        num_tokens=sum(step.num_tokens for step in steps),
-        num_computed=sum(count_distinct_tokens(_list_sequences(rows, step)) for step in steps),
-        num_trained=sum(rows[i].num_trained for step in steps for i in step.rows),
+def _estimate_rest(timer: Timer, scored: Scored, schedule: dict[str, Any]) -> float:
+    """Estimate the seconds of all but the optimizer steps: loading, validating, saving, scoring the probes."""
+    num_steps = schedule["num_steps"]
+    num_saves, num_validations = (
+        math.ceil(num_steps / every) if every else 0
+        for every in (schedule["checkpoint_every"], schedule["evaluate_every"])
     )
-
-
-@dataclass(frozen=True)
-class _Timer:
-    """Seconds of work on this machine."""
-
-    cell: Cell
-    speed: MachineSpeed
-    precision: str
-    is_full: bool
-
-    def estimate(self, work: _Work, *, mean_length: float, recomputes: bool = False) -> float:
-        flops = count_step_flops(
-            self.cell.shape,
-            num_tokens=work.num_computed,
-            num_trained_tokens=work.num_trained,
-            mean_length=mean_length,
-            trains_all_weights=self.is_full,
-            more_forwards=recomputes + self.cell.objective.NEEDS_REFERENCE,
-        )
-        return estimate_seconds(flops, gigaflops=self.speed.rate(self.precision), precision=self.precision)
-
-    def estimate_a_row(self, rows: Sequence[Example], train: TrainSection) -> float:
-        """Estimate the seconds that one row takes once, from a sample cut into steps as the run would be."""
-        lengths = [row.num_tokens for row in rows]
-        batch_tokens, _ = choose_batch_tokens(train.batch_tokens, lengths, epochs=max(train.epochs, 3))
-        steps = list(iterate_steps(lengths, batch_tokens=batch_tokens, epochs=1, seed=0))
-        return self.estimate(_count_work(rows, steps), mean_length=_mean_length(rows)) / len(rows)
+    sample = count_pass(scored.validation)
+    share = scored.num_validation / max(len(scored.validation), 1)
+    validating = num_validations * share * timer.score(sample, num_references=timer.num_references)
+    return timer.load() + validating + timer.save(num_saves + 1) + timer.score(count_pass(scored.probes))
 
 
 def _choose_precision(section: PlanSection, speed: MachineSpeed) -> tuple[str, Reason]:

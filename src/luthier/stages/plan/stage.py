@@ -17,13 +17,13 @@ from luthier.foundation.schema.protocols import AnyRecord, Context
 from luthier.foundation.schema.rows import Row
 from luthier.foundation.schema.sections import PlanSection, TrainSection
 from luthier.instruments.text.pairs import as_conversation
-from luthier.stages.plan.draft import Cell, Draft, Machine, draft_run
+from luthier.stages.plan.draft import Cell, Draft, Examples, Machine, draft_run
 from luthier.stages.plan.examples import order_examples
 from luthier.stages.plan.hardware import Hardware, find_hardware, parse_memory
 from luthier.stages.plan.machine_speed import measure_speed
 from luthier.stages.plan.packs import Room
 from luthier.stages.plan.probes import pick_probes
-from luthier.stages.plan.rows import encode_training_rows, read_ranking, tell_dropped
+from luthier.stages.plan.rows import RowEncoder, read_ranking, tell_dropped
 
 VERSION: Final = 1
 READS: Final = ("train",)
@@ -46,10 +46,12 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
     check_length(train.max_length, model.identity.shape.max_positions)
     cell = load_cell(model, train)
     cell.method.trainable_parameters(cell.shape)
-    fitted = encode_training_rows(data, model, train, cell.objective, ctx=ctx)
+    encoder = RowEncoder.load(model, train, cell.objective, ctx)
+    fitted = encoder.encode_training(data, ctx)
+    probes = _pick_probes(section, data, ctx)
     rows = order_examples(fitted.encoded.rows, ranking=read_ranking(data, ctx), seed=ctx.seed)
     draft = draft_run(
-        rows,
+        Examples(rows, encoder.sample_scored(data, probes, ctx)),
         section,
         train if _has_validation(data) else train.model_copy(update={"evaluations": 0}),
         cell=cell,
@@ -57,7 +59,7 @@ def run(section: PlanSection, inputs: Mapping[str, AnyRecord], ctx: Context) -> 
         seed=ctx.seed,
     )
     return Plan(
-        identity=_build_identity(draft, section, train, inputs=(data, model), ctx=ctx),
+        identity=_build_identity(draft, section, train, probes, inputs=(data, model), ctx=ctx),
         witness=PlanWitness(
             hardware=hardware.describe(),
             memory_bytes=draft.pack.parts,
@@ -124,13 +126,12 @@ def _build_identity(
     draft: Draft,
     section: PlanSection,
     train: TrainSection,
+    probes: tuple[Row, ...],
     *,
     inputs: tuple[DatasetVersion, ModelChoice],
     ctx: Context,
 ) -> PlanIdentity:
     data, model = inputs
-    held_out = map(as_conversation, _iterate_held_out(data, ctx))  # of a preference its prompt and chosen answer
-    probes = pick_probes(held_out, load_probes(), wanted=section.probes, seed=ctx.seed)
     return PlanIdentity(
         parents={"data": data.digest, "model": model.digest},
         launcher=LAUNCHER if section.launcher == "auto" else section.launcher,
@@ -146,6 +147,11 @@ def _build_identity(
         probes=ctx.blobs.put_rows(probes),
         **draft.numbers,
     )
+
+
+def _pick_probes(section: PlanSection, data: DatasetVersion, ctx: Context) -> tuple[Row, ...]:
+    held_out = map(as_conversation, _iterate_held_out(data, ctx))  # of a preference its prompt and chosen answer
+    return pick_probes(held_out, load_probes(), wanted=section.probes, seed=ctx.seed)
 
 
 def _has_validation(data: DatasetVersion) -> bool:

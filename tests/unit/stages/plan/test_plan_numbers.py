@@ -22,7 +22,7 @@ from luthier.stages.plan.memory import (
     estimate_memory,
 )
 from luthier.stages.plan.packs import Room, choose_pack, prefer_pack_tokens
-from luthier.stages.plan.throughput import count_step_flops, estimate_seconds
+from luthier.stages.plan.throughput import Timer, Work, count_flops, estimate_seconds
 
 SHAPE = ModelShape(
     architecture="LlamaForCausalLM",
@@ -97,19 +97,25 @@ def test_flops_are_six_times_parameters_for_full_and_four_for_adapters() -> None
     """Body 80,000 parameters, head 64,000; attention by hand: 2 layers x 2 x 10 x 64 x passes / 2."""
 
     def count(*, full: bool, recomputes: bool = False) -> float:
-        return count_step_flops(
-            SHAPE,
-            num_tokens=1,
-            num_trained_tokens=1,
-            mean_length=10,
-            trains_all_weights=full,
-            more_forwards=recomputes,
-        )
+        work = Work(num_tokens=10, num_computed=1, num_trained=1, num_sequences=1)
+        return count_flops(SHAPE, work, is_differentiated=True, trains_all_weights=full, more_forwards=recomputes)
 
     assert count(full=True) == 80_000 * 6 + 2 * 2 * 10 * 64 * 6 / 2 + 64_000 * 6
     assert count(full=False) == 80_000 * 4 + 2 * 2 * 10 * 64 * 4 / 2 + 64_000 * 4
     assert count(full=False, recomputes=True) == 80_000 * 6 + 2 * 2 * 10 * 64 * 6 / 2 + 64_000 * 4
-    assert estimate_seconds(1e9, gigaflops=10.0, precision="fp32") > 0.1
+    assert estimate_seconds(1e9, gigaflops=10.0, efficiency=0.5) == pytest.approx(0.2)
+
+
+def test_what_is_only_scored_takes_a_forward_pass_and_what_is_shared_is_computed_once() -> None:
+    """Two operations a weight and token, attention likewise; the base's own pass adds the blocks once more."""
+    work = Work(num_tokens=10, num_computed=1, num_trained=1, num_sequences=1)
+    assert count_flops(SHAPE, work, is_differentiated=False) == 80_000 * 2 + 2 * 2 * 10 * 64 + 64_000 * 2
+    timer = Timer(SHAPE, 1_000, "fp32", 100.0)
+    written_out = Work(num_tokens=4000, num_computed=4000, num_trained=40, num_sequences=40)
+    shared = Work(num_tokens=4000, num_computed=1000, num_trained=40, num_sequences=40)
+    assert count_flops(SHAPE, shared, is_differentiated=True) < count_flops(SHAPE, written_out, is_differentiated=True)
+    assert timer.score(written_out) < timer.score(written_out, num_references=1) < timer.train(written_out)
+    assert timer.save(2) == pytest.approx(2 * 12 * 1_000 / 5e8)
 
 
 def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:

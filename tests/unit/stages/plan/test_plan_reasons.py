@@ -264,5 +264,5 @@ def test_each_precision_has_its_own_measured_rate_and_twice_the_speed_halves_the
     speed = MachineSpeed(fp32_gflops=100.0, bf16_gflops=250.0, best="bf16")
 
     assert (speed.rate("fp32"), speed.rate("bf16")) == (100.0, 250.0)
-    once, twice = (estimate_seconds(1e12, gigaflops=rate, precision="fp32") for rate in (100.0, 200.0))
+    once, twice = (estimate_seconds(1e12, gigaflops=rate, efficiency=0.5) for rate in (100.0, 200.0))
     assert once == pytest.approx(2 * twice)
