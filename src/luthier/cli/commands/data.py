@@ -34,9 +34,8 @@ def check(face: Face, *, file: Path, format_: str, form: str) -> int:
     found = data.check(file, format=format_, form=form)
     shown = found.model_dump(mode="json")
     facts = {"file": found.path, "digest": found.digest[:12], "format": found.format, "form": found.form}
-    problems: list[RenderableType] = [
-        f"{problem['code']}: {problem['what']} ({problem.get('origin', '')})" for problem in shown["problems"]
-    ]
+    problems: list[RenderableType] = [found.hint] if found.hint else []
+    problems += [f"{problem['code']}: {problem['what']} ({problem.get('origin', '')})" for problem in shown["problems"]]
     statistics = shown["statistics"]
     counts = {"rows": statistics["num_rows"], "bad rows": found.num_problems, "with tools": statistics["with_tools"]}
     face.show(shown, draw_facts({**facts, **counts}), "", *problems, *draw_waterfall(shown["waterfall"]))

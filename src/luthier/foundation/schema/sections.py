@@ -25,7 +25,7 @@ class Source(Noun):
     """One file, folder or data set to read rows from."""
 
     path: str
-    format: Literal["auto", "jsonl", "json", "csv", "parquet", "folder"] = "auto"
+    format: Literal["auto", "jsonl", "json", "csv", "parquet", "text", "folder"] = "auto"
     form: Literal[
         "auto",
         "messages",

@@ -19,12 +19,13 @@ class FileCheck(Noun):
     Attributes:
         path: The file.
         digest: sha256 of its bytes.
-        format: ``jsonl``, ``json``, ``csv``, ``parquet`` or ``folder``.
+        format: ``jsonl``, ``json``, ``csv``, ``parquet``, ``text`` or ``folder``.
         form: The rows' form.
         statistics: Counts of the good rows.
         num_problems: Bad rows in all.
         problems: The first of them.
         waterfall: What the default operators would do to the good rows.
+        hint: What may be meant otherwise; empty where nothing.
     """
 
     path: str
@@ -35,6 +36,7 @@ class FileCheck(Noun):
     num_problems: int
     problems: tuple[dict[str, str], ...]
     waterfall: tuple[WaterfallStep, ...]
+    hint: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -62,6 +64,7 @@ def check_file(reading: Reading) -> FileCheck:
         num_problems=result.num_problems + len(unanswered),
         problems=tuple(problem.to_dict() for problem in problems[:MAX_SHOWN_PROBLEMS]),
         waterfall=tuple(cleaned.waterfall),
+        hint=result.hint,
     )
 
 

@@ -87,13 +87,16 @@ def locate_evaluation(section: DataSection, base_folder: Path) -> dict[str, Plac
     return places
 
 
-def read_place(place: Place, rows: Rows, on_row: Callable[[], None] | None = None) -> SourceRead:
+def read_place(
+    place: Place, rows: Rows, on_row: Callable[[], None] | None = None, say: Callable[[str], None] | None = None
+) -> SourceRead:
     """Read one file.
 
     Args:
         place: The file.
         rows: Where its rows are added.
         on_row: Called once a row, for progress.
+        say: Told what may be meant otherwise.
 
     Raises:
         DataError: For the file as a whole, or with one problem a bad row.
@@ -102,6 +105,8 @@ def read_place(place: Place, rows: Rows, on_row: Callable[[], None] | None = Non
     reading = Reading(place.path, source.format, source.form, source.columns, place.name)
     result = read_rows(reading, on_row, into=rows)
     result.raise_problems(place.path)
+    if result.hint and say is not None:
+        say(result.hint)
     return SourceRead(
         digest=digest_source(place.path),
         format=result.format,
@@ -128,17 +133,20 @@ def digest_source(path: Path) -> str:
             "E-DAT-001",
             "a source must be a file that can be read, or a folder of such files",
             got=str(path),
-            allowed="JSONL, JSON or CSV, plain, .gz or .zst; Parquet; a folder of such files",
+            allowed="JSONL, JSON, CSV or plain text, .gz or .zst or as it is; Parquet; a folder of such files",
             fix="check the path: it is relative to the recipe",
         ) from error
 
 
-def read_all(targets: Sequence[tuple[Place, Rows]], on_row: Callable[[], None]) -> list[SourceRead]:
+def read_all(
+    targets: Sequence[tuple[Place, Rows]], on_row: Callable[[], None], say: Callable[[str], None] | None = None
+) -> list[SourceRead]:
     """Read several files and collect what is wrong with all of them.
 
     Args:
         targets: Each file, and where its rows are added.
         on_row: Called once a row, for progress.
+        say: Told what may be meant otherwise in one of them.
 
     Raises:
         DataError: The problems of every file.
@@ -147,7 +155,7 @@ def read_all(targets: Sequence[tuple[Place, Rows]], on_row: Callable[[], None]) 
     problems: list[Problem] = []
     for place, rows in targets:
         try:
-            read.append(read_place(place, rows, on_row))
+            read.append(read_place(place, rows, on_row, say))
         except DataError as error:
             problems += error.problems
     if problems:

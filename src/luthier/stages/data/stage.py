@@ -120,7 +120,7 @@ def _read(places: Sequence[Place], evaluation: Mapping[str, Place], ctx: Context
     held_out = {name: Rows(has_unique_ids=True) for name in evaluation}
     targets = [*((place, rows) for place in places), *((place, held_out[name]) for name, place in evaluation.items())]
     with ctx.progress.task("data: reading", total=None, unit="rows") as task:
-        return _Read(tuple(read_all(targets, task.advance)), rows, held_out)
+        return _Read(tuple(read_all(targets, task.advance, ctx.progress.say)), rows, held_out)
 
 
 def _group_held_out(rows: Rows, by: str) -> Sequence[Row]:

@@ -240,6 +240,42 @@ def test_stage_one_reads_a_folder_and_gives_rows_of_like_name_their_own_ids(tmp_
     assert stage.fingerprint(section, context)["sources"][0]["digest"] == record.identity.sources[0].digest
 
 
+def test_a_folder_of_plain_texts_is_one_row_a_file_and_beside_rows_they_are_notes(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name, text in (("b.txt", "second\n\npage"), ("a.txt", "first")):
+        (texts / name).write_text(text)
+    found = read(texts)
+    assert ([row.text for row in found.rows], found.form) == (["first", "second\n\npage"], "text")
+    assert len({row.id for row in found.rows}) == 2
+    assert read(texts / "a.txt").format == "text"
+
+    rows = fill(tmp_path / "rows")
+    (rows / "LICENSE.txt").write_text("use it as you like")
+    assert say(read(rows).rows) == ["a", "bx", "x", "z"]
+
+
+@pytest.mark.parametrize("form", ["auto", "text"])
+def test_a_label_beside_a_text_is_said_to_train_nothing_unless_the_recipe_says_text(tmp_path: Path, form: str) -> None:
+    table = write_csv(tmp_path / "rows.csv", [("text", "label"), ("my parcel is late", "delivery"), ("a", "b")])
+    found = read_rows(Reading(table, form=form))
+    assert (found.form, found.num_rows) == ("text", 2)
+    meant = "columns: {prompt: text, completion: label}"
+    assert (meant in found.hint) == (form == "auto")
+    assert check_file(Reading(table, form=form)).hint == found.hint
+    documents = write_csv(tmp_path / "pages.csv", [("text", "number"), ("a page", "1")])
+    assert not read_rows(Reading(documents)).hint
+
+
+def test_stage_one_says_which_column_it_does_not_train(tmp_path: Path) -> None:
+    write_csv(tmp_path / "rows.csv", [("text", "label"), *((f"text {n} of its own", f"label {n}") for n in range(4))])
+    told: list[str] = []
+    context = DataContext(tmp_path)
+    context.progress.say = told.append
+    stage.run(DataSection(sources=(Source(path="rows.csv"),), split=Split(validation=0, test=0)), {}, context)
+    assert [line for line in told if "'label'" in line and "completion: label" in line]
+
+
 def test_any_format_can_be_checked(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "rows.csv", [("prompt", "completion"), *PAIRS, ("short", "row"), ("a", "b", "c")])
     found = check_file(Reading(table))

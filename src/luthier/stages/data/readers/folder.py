@@ -1,4 +1,4 @@
-"""A folder as a source: all files of rows below it, in the order of their paths."""
+"""A folder as a source: all files of rows below it, or all plain texts where there are none, by their paths."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from luthier.foundation.core.errors import DataError
 
 SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
+TEXT_SUFFIX: Final = ".txt"
 PACKED_SUFFIXES: Final = frozenset({".gz", ".zst"})
 SHOWN_NAMES: Final = 5
 
@@ -23,24 +24,27 @@ def find_suffix(path: Path) -> str:
 def list_files(folder: Path) -> list[Path]:
     """Return the files of rows below a folder; hidden ones, links that stay inside and other files are passed over.
 
+    Texts are rows where nothing else is: beside files of rows they are licences and notes.
+
     Raises:
         DataError: E-DAT-001 for a folder that cannot be listed, E-DAT-034 for a link that leads out, or for nothing.
     """
     found: list[Path] = []
-    others: list[str] = []
+    others: list[Path] = []
     root = folder.resolve()
     for path in _walk(folder):
         if path.is_symlink():
             _refuse_link_out(path, root)
         elif path.is_file():
-            (found if find_suffix(path) in SUFFIXES else others).append(path)  # type: ignore[arg-type]
+            (found if find_suffix(path) in SUFFIXES else others).append(path)
+    found = found or [path for path in others if find_suffix(path) == TEXT_SUFFIX]
     if not found:
         raise DataError(
             "E-DAT-034",
             "the folder holds no file of rows",
-            got=", ".join(sorted(path.name for path in map(Path, others))[:SHOWN_NAMES]) or "no files",
+            got=", ".join(sorted(path.name for path in others)[:SHOWN_NAMES]) or "no files",
             origin=str(folder),
-            allowed=f"files named {', '.join(sorted(SUFFIXES))}, plain, .gz or .zst",
+            allowed=f"files named {', '.join(sorted(SUFFIXES))} or {TEXT_SUFFIX}, plain, .gz or .zst",
             fix="name the file itself, or rename it by its format",
         )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

@@ -1,22 +1,24 @@
-"""Tell a file's format and open it as records: JSONL, one JSON document, CSV or Parquet."""
+"""Tell a file's format and open it as records: JSONL, one JSON document, CSV, Parquet or one plain text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final, Literal
 
 from luthier.foundation.core.errors import DataError, Problem
 from luthier.stages.data.readers.csv_file import iterate_csv
-from luthier.stages.data.readers.folder import find_suffix
+from luthier.stages.data.readers.folder import TEXT_SUFFIX, find_suffix
 from luthier.stages.data.readers.parquet_file import MAGIC, iterate_parquet
 from luthier.stages.data.readers.parse import decode, parse_json, parse_object
 from luthier.stages.data.readers.reading import Reading, Record
 from luthier.stages.data.readers.streams import iterate_lines, open_rows, read_document
 
-Format = Literal["jsonl", "json", "csv", "parquet"]
+Format = Literal["jsonl", "json", "csv", "parquet", "text"]
 
 _BY_SUFFIX: Final[dict[str, Format]] = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_JSON_START: Final = re.compile(rb"\s*(?:\[\s*)?\{")
 _JSON_SUFFIX: Final = ".json"
 
 
@@ -60,6 +62,8 @@ def find_format(stream: BinaryIO, reading: Reading) -> Format:
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if suffix == TEXT_SUFFIX and not _JSON_START.match(head):
+        return "text"
     if head.startswith(b"[") or (suffix == _JSON_SUFFIX and not _is_line_of_json(stream)):
         return "json"
     return "jsonl"
@@ -107,6 +111,17 @@ def iterate_json(stream: BinaryIO, reading: Reading) -> Iterator[Record]:
             )
 
 
+def iterate_text(stream: BinaryIO, reading: Reading) -> Iterator[Record]:
+    """Yield the whole file as one text; none where it holds nothing.
+
+    Raises:
+        DataError: E-DAT-004 or E-DAT-006 for what concerns the whole file.
+    """
+    text = decode(read_document(stream, reading.path), str(reading.path))
+    if isinstance(text, Problem) or text.strip():
+        yield 1, text if isinstance(text, Problem) else {"text": text}
+
+
 def find_elements(document: object) -> list[object]:
     """Find the rows of a JSON document."""
     if isinstance(document, list):
@@ -128,4 +143,5 @@ _ITERATORS: Final[dict[Format, Callable[[BinaryIO, Reading], Iterator[Record]]]]
     "json": iterate_json,
     "csv": iterate_csv,
     "parquet": iterate_parquet,
+    "text": iterate_text,
 }

@@ -19,7 +19,7 @@ class Reading:
 
     Attributes:
         path: Where it lies.
-        format: ``jsonl``, ``json``, ``csv``, ``parquet`` or ``folder``; ``auto`` tells by name and first bytes.
+        format: ``jsonl``, ``json``, ``csv``, ``parquet``, ``text`` or ``folder``; ``auto`` tells by name and content.
         form: The rows' form; ``auto`` takes that of the first good row.
         columns: The source's column names by the form's, as ``forms.to_row`` takes them.
         name: What rows and messages call the file; the path where empty.

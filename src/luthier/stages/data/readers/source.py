@@ -18,6 +18,7 @@ from luthier.stages.data.readers.reading import Reading as Reading
 from luthier.stages.data.spool import Rows
 
 MAX_SHOWN_PROBLEMS: Final = 20
+PLAIN_FORM: Final = "text"
 TABLES: Final = frozenset({"csv", "parquet"})
 """Formats whose rows all have the same columns."""
 
@@ -34,6 +35,7 @@ class RowsRead:
         form: Form as read; empty where no row was good.
         problems: The first ``MAX_SHOWN_PROBLEMS`` problems.
         num_problems: How many there are in all.
+        hint: What may be meant otherwise: rows read as plain text that have an answer in another column.
     """
 
     rows: Rows = field(default_factory=Rows)
@@ -43,6 +45,7 @@ class RowsRead:
     form: str = ""
     problems: list[Problem] = field(default_factory=list)
     num_problems: int = 0
+    hint: str = ""
 
     def add_row(self, row: Row, form: str) -> None:
         """Keep a good row."""
@@ -159,7 +162,21 @@ def _add_record(result: RowsRead, reading: Reading, number: int, record: dict[st
     if result.form and form != result.form:
         result.add_problems((_describe_mixed(result, origin, form),))
         return
+    if not result.form and form == PLAIN_FORM and reading.form == "auto" and not reading.columns:
+        result.hint = _describe_untrained(record, reading)
     result.add_row(row, form)
+
+
+def _describe_untrained(record: Mapping[str, Any], reading: Reading) -> str:
+    """Say that a column is not trained which looks like an answer; empty where none does."""
+    meant = guess_columns([record])
+    if "completion" not in meant:
+        return ""
+    columns = ", ".join(f"{ours}: {theirs}" for ours, theirs in meant.items())
+    return (
+        f"{reading.label}: read as plain text, of which every token is trained; the column {meant['completion']!r} is "
+        f"not. Where it is the answer, give the source `columns: {{{columns}}}`; where it is not, `form: text`"
+    )
 
 
 def _describe_mixed(result: RowsRead, origin: str, form: str) -> Problem:

@@ -57,7 +57,7 @@ def _open(path: Path) -> BinaryIO:
             "E-DAT-001",
             "there is no such file" if not path.exists() else "a source must be a file or a folder",
             got=str(path),
-            allowed="JSONL, JSON or CSV, plain, .gz or .zst; Parquet; a folder of such files",
+            allowed="JSONL, JSON, CSV or plain text, .gz or .zst or as it is; Parquet; a folder of such files",
             fix="check the path: it is relative to the recipe",
         )
     try:
