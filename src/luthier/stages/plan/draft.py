@@ -144,9 +144,7 @@ def draft_run(
         preferred=_prefer_pack(chosen, apart, steps[:SAMPLE_STEPS], precision=precision),
         room=machine.room,
     )
-    work = count_work(chosen, steps)
-    schedule = _schedule(train, len(steps))
-    seconds = timer.train(work, recomputes=pack.recomputes) + _estimate_rest(timer, examples.scored, schedule)
+    work, schedule = count_work(chosen, steps), _schedule(train, len(steps))
     return Draft(
         chosen=chosen,
         numbers={
@@ -159,7 +157,7 @@ def draft_run(
             **schedule,
         },
         pack=pack,
-        seconds=seconds,
+        seconds=timer.train(work, recomputes=pack.recomputes) + _estimate_rest(timer, examples.scored, schedule),
         num_tokens=work.num_tokens,
         num_computed=work.num_computed,
         num_trained=work.num_trained,
