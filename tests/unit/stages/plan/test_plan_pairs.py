@@ -14,11 +14,11 @@ from luthier.foundation.schema.rows import Message, Origin, Row
 from luthier.foundation.schema.sections import PlanSection, PluginChoice, TrainSection
 from luthier.instruments.text.pairs import EncodedPair
 from luthier.stages.plan import throughput
-from luthier.stages.plan.draft import Cell, Examples, Machine, draft_run
+from luthier.stages.plan.draft import Cell, Examples, Machine, Scored, draft_run
 from luthier.stages.plan.hyperparameters import choose_learning_rate
 from luthier.stages.plan.machine_speed import MachineSpeed
 from luthier.stages.plan.packs import Room, prefer_pack_tokens
-from luthier.stages.plan.throughput import Timer
+from luthier.stages.plan.throughput import Timer, count_pass
 from tests.fixtures.pair_jobs import make_pair
 from tests.unit.stages.plan.test_plan_numbers import SHAPE
 from tests.unit.stages.plan.test_plan_stage import base, known_speed, make_plan  # noqa: F401  fixtures
@@ -41,6 +41,9 @@ def make_preferences(count: int, *, prefix: str = "pair") -> tuple[Row, ...]:
     )
 
 
+NOTHING_SCORED = Scored()
+
+
 def make_equal_pairs(count: int) -> list[EncodedPair]:
     """Pairs of a prompt of 80 tokens and two answers of 10: 180 written out, 100 with the prompt once."""
     return [
@@ -48,11 +51,11 @@ def make_equal_pairs(count: int) -> list[EncodedPair]:
     ]
 
 
-def draft(objective: ObjectiveConfig, pairs: list[EncodedPair], **train: Any) -> Any:
+def draft(objective: ObjectiveConfig, pairs: list[EncodedPair], scored: Scored = NOTHING_SCORED, **train: Any) -> Any:
     method = load_config("methods", "lora").model_validate({"rank": 4})
     assert isinstance(method, MethodConfig)
     return draft_run(
-        Examples(pairs),
+        Examples(pairs, scored),
         PlanSection(precision="fp32"),
         TrainSection(epochs=1, batch_tokens=720, **train),
         cell=Cell(SHAPE, method, objective),
@@ -80,6 +83,20 @@ def test_pairs_are_planned_whole_with_their_prompt_once_and_the_bases_pass_in_th
     # Of a LoRA step's 4 operations a weight and token the base's pass adds 2; attention and head keep it from 3/2.
     loading = Timer(SHAPE, 0, "fp32", 1.0).load()
     assert 1.1 < (found.seconds - loading) / (alone.seconds - loading) < 1.5
+
+
+def test_what_is_scored_beside_the_training_rows_takes_its_time() -> None:
+    """A sample of 4 stands for 12 validation pairs, scored twice with the base's own pass; the probes once."""
+    config = load_config("objectives", "dpo")
+    assert issubclass(config, ObjectiveConfig)
+    pairs = make_equal_pairs(46)
+    training, sample, probes = pairs[:40], tuple(pairs[40:44]), tuple(pairs[44:])
+    alone = draft(config(), training, evaluations=2)
+    beside = draft(config(), training, Scored(sample, 12, probes), evaluations=2)
+
+    timer = Timer(SHAPE, 0, "fp32", SPEED.fp32_gflops)
+    validating = 2 * 3 * timer.score(count_pass(sample), num_references=1)
+    assert beside.seconds - alone.seconds == pytest.approx(validating + timer.score(count_pass(probes)))
 
 
 def test_a_pack_holds_the_longest_pair_with_its_prompt_once() -> None:
