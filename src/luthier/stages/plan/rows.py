@@ -64,11 +64,11 @@ class RowEncoder:
         split = data.identity.splits.get("validation")
         num_validation = split.num_rows if split is not None and self.train.evaluations else 0
         sample = islice(ctx.blobs.get_rows(split.blob), SAMPLE_ROWS) if split is not None and num_validation else ()
-        fit_probes = partial(fit_rows, train_on="all", max_length=self.train.max_length, too_long="drop")
+        scored = fit_rows(probes, self.tokenizer, train_on="all", max_length=self.train.max_length, too_long="drop")
         return Scored(
             validation=self._fit(sample, too_long="drop").encoded.rows,
             num_validation=num_validation,
-            probes=fit_probes(probes, self.tokenizer).encoded.rows,
+            probes=scored.encoded.rows,
         )
 
     def _fit(

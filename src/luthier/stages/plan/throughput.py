@@ -43,10 +43,10 @@ class Work:
         num_sequences: Sequences.
     """
 
-    num_tokens: int = 0
-    num_computed: int = 0
-    num_trained: int = 0
-    num_sequences: int = 0
+    num_tokens: int
+    num_computed: int
+    num_trained: int
+    num_sequences: int
 
     @property
     def mean_length(self) -> float:
@@ -147,12 +147,14 @@ class Timer:
             trains_all_weights=is_full,
             more_forwards=recomputes + self.num_references,
         )
-        return self._compute(flops, efficiency) + self._attend(work)
+        return estimate_seconds(flops, gigaflops=self.gigaflops, efficiency=efficiency) + self._attend(work)
 
     def score(self, work: Work, *, num_references: int = 0) -> float:
         """Return the seconds of one pass that only scores."""
         flops = count_flops(self.shape, work, is_differentiated=False, more_forwards=num_references)
-        return self._compute(flops, ADAPTER_EFFICIENCY[self.precision]) + FORWARD_SHARE * self._attend(work)
+        efficiency = ADAPTER_EFFICIENCY[self.precision]
+        seconds = estimate_seconds(flops, gigaflops=self.gigaflops, efficiency=efficiency)
+        return seconds + FORWARD_SHARE * self._attend(work)
 
     def load(self) -> float:
         """Return the seconds until the first step."""
@@ -161,9 +163,6 @@ class Timer:
     def save(self, num_saves: int) -> float:
         """Return the seconds of writing so many checkpoints."""
         return num_saves * SAVED_BYTES_A_PARAMETER * self.trainable / SAVED_BYTES_PER_SECOND
-
-    def _compute(self, flops: float, efficiency: float) -> float:
-        return estimate_seconds(flops, gigaflops=self.gigaflops, efficiency=efficiency)
 
     def _attend(self, work: Work) -> float:
         num_shared = work.num_tokens - work.num_computed

@@ -18,7 +18,7 @@ from luthier.stages.data.readers.streams import iterate_lines, open_rows, read_d
 Format = Literal["jsonl", "json", "csv", "parquet", "text"]
 
 _BY_SUFFIX: Final[dict[str, Format]] = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-_JSON_START: Final = re.compile(rb"\s*(?:\[\s*)?\{")
+_JSON_START: Final = re.compile(rb"(?:\[\s*)?\{")
 _JSON_SUFFIX: Final = ".json"
 
 
@@ -112,10 +112,10 @@ def iterate_json(stream: BinaryIO, reading: Reading) -> Iterator[Record]:
 
 
 def iterate_text(stream: BinaryIO, reading: Reading) -> Iterator[Record]:
-    """Yield the whole file as one text; none where it holds nothing.
+    """Yield the whole file as one text, or what is wrong with it; nothing where it holds nothing.
 
     Raises:
-        DataError: E-DAT-004 or E-DAT-006 for what concerns the whole file.
+        DataError: E-DAT-004 for a file that is too large, E-DAT-006 for UTF-16.
     """
     text = decode(read_document(stream, reading.path), str(reading.path))
     if isinstance(text, Problem) or text.strip():

@@ -115,7 +115,7 @@ def iterate_raw_lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes
 
 
 def read_document(stream: BinaryIO, path: Path) -> bytes:
-    """Read a whole JSON document of bounded size.
+    """Read a whole JSON document or text of bounded size.
 
     Raises:
         DataError: E-DAT-004 above ``MAX_DOCUMENT_BYTES``.
@@ -124,7 +124,7 @@ def read_document(stream: BinaryIO, path: Path) -> bytes:
     if len(document) > MAX_DOCUMENT_BYTES:
         raise DataError(
             "E-DAT-004",
-            "a JSON document is too large to be read at once",
+            "a document is too large to be read at once",
             got=f"more than {MAX_DOCUMENT_BYTES} bytes",
             origin=str(path),
             allowed=f"at most {MAX_DOCUMENT_BYTES} bytes a document; JSONL has no limit",
