@@ -6,7 +6,7 @@ Rows that share a beginning share its computation, as in training; each row's sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,13 +83,14 @@ def score_probes(loaded: LoadedModel, rows: Sequence[EncodedRow], *, pack_tokens
     return [scores.get(index, nothing) for index in range(len(rows))]
 
 
-def _score_pack(loaded: LoadedModel, batch: PackedBatch) -> dict[int, ProbeScores]:
+def _score_pack(loaded: LoadedModel, pack: PackedBatch) -> dict[int, ProbeScores]:
+    if not len(pack.target_ids_M):
+        return {}
+    batch, place_R = _ask_once(pack)
     hidden_MD = loaded.target_hidden(batch)
     weight_VD = loaded.head_weight_VD
     chunk = choose_chunk_tokens(weight_VD.shape[0])
     num_targets = len(batch.target_ids_M)
-    if not num_targets:
-        return {}
     logps_M, gaps_M = (hidden_MD.new_empty(num_targets, dtype=torch.float64) for _ in range(2))
     best_M = torch.empty_like(batch.target_ids_M)
     for start in range(0, num_targets, chunk):  # written in place: what outlives a chunk would split its freed logits
@@ -99,17 +100,21 @@ def _score_pack(loaded: LoadedModel, batch: PackedBatch) -> dict[int, ProbeScore
         target_C = logits_CV.gather(1, batch.target_ids_M[part, None])[:, 0]
         logps_M[part] = target_C - torch.logsumexp(logits_CV, dim=-1)
         best_M[part], gaps_M[part] = ids_C2[:, 0], best_C2[:, 0] - best_C2[:, 1]
-    logps, best, gaps = (_to_numpy(column_M) for column_M in (logps_M, best_M, gaps_M))
-    owners_M = batch.row_of_target_M.numpy(force=True)
+    logps_R, best_R, gaps_R = (column_M[place_R].numpy(force=True) for column_M in (logps_M, best_M, gaps_M))
+    owners_R = pack.row_of_target_M.numpy(force=True)
     return {
-        int(row): ProbeScores(
-            logps[owners_M == row],
-            best[owners_M == row],
-            gaps[owners_M == row],
-        )
-        for row in np.unique(owners_M)
+        int(row): ProbeScores(logps_R[owners_R == row], best_R[owners_R == row], gaps_R[owners_R == row])
+        for row in np.unique(owners_R)
     }
 
 
-def _to_numpy(values_M: Tensor) -> np.ndarray:
-    return values_M.numpy(force=True)
+def _ask_once(pack: PackedBatch) -> tuple[PackedBatch, Tensor]:
+    """Ask once for a token that several rows predict at the same place of their shared beginning.
+
+    Returns:
+        The pack with M different targets, and for each of the R targets of all rows its place among them, (R,).
+    """
+    asked_2R = torch.stack([pack.source_positions_M, pack.target_ids_M])
+    different_2M, place_R = torch.unique(asked_2R, dim=1, return_inverse=True)
+    source_M, target_M = different_2M.contiguous()
+    return replace(pack, source_positions_M=source_M, target_ids_M=target_M), place_R

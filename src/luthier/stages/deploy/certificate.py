@@ -20,7 +20,7 @@ from luthier.foundation.core.progress import Progress
 from luthier.foundation.schema.release import Certificate, CertificateStep, MeasuredStep
 from luthier.instruments.engine.allocation import hand_back_freed_memory
 from luthier.instruments.engine.load import LoadedModel
-from luthier.instruments.engine.score import score_probes
+from luthier.instruments.engine.score import ProbeScores, score_probes
 from luthier.instruments.text.tokens import load_tokenizer
 from luthier.stages.deploy.comparison import FP32_CONTRACT, Comparison, Contract, compare_scores
 from luthier.stages.deploy.exporter import Exporter, Trained, load_tuned, merge
@@ -188,7 +188,7 @@ class _Bench:
     def _check_adapter(self) -> _Checked:
         """Put the bundle's adapter on its base anew; the run's own where the bundle exports none."""
         folder = self.subject.exports.get(ADAPTER, self.subject.trained.folder)
-        return self._compare(load_tuned(self.subject.trained, folder), FP32_CONTRACT)
+        return self._compare(self._score(load_tuned(self.subject.trained, folder)), FP32_CONTRACT)
 
     def _check_merged(self) -> _Checked:
         """Load the bundle's merged model; merge in memory where the bundle exports none."""
@@ -199,13 +199,14 @@ class _Bench:
             loaded = load_tuned(trained, self.subject.exports.get(ADAPTER, trained.folder))
             merge(loaded, trained.method)
         self._merged = [loaded]
-        checked = self._compare(loaded, FP32_CONTRACT)
-        self.noise_floor = measure_noise(loaded, self.subject.probes, pack_tokens=self.subject.pack_tokens)
-        return checked
+        scores = self._score(loaded)
+        self.noise_floor = measure_noise(loaded, self.subject.probes, scores)
+        return self._compare(scores, FP32_CONTRACT)
 
     def _check_export(self, name: str) -> _Checked:
         exporter = _find_exporter(name)
-        return self._compare(exporter.load(self.subject.trained, self.subject.exports[name]), exporter.contract)
+        loaded = exporter.load(self.subject.trained, self.subject.exports[name])
+        return self._compare(self._score(loaded), exporter.contract)
 
     def _check_server(self) -> _Checked:
         """Ask a server that serves the bundle as a release is served: the adapter where there is one."""
@@ -223,9 +224,12 @@ class _Bench:
             SERVER_CONTRACT, len(prompts), num_tokens, found.find_breach(FP32_CONTRACT), _to_measured(found)
         )
 
-    def _compare(self, loaded: LoadedModel, contract: Contract) -> _Checked:
+    def _score(self, loaded: LoadedModel) -> list[ProbeScores]:
+        rows = [probe.encode() for probe in self.subject.probes]
+        return score_probes(loaded, rows, pack_tokens=self.subject.pack_tokens)
+
+    def _compare(self, scores: Sequence[ProbeScores], contract: Contract) -> _Checked:
         probes = self.subject.probes
-        scores = score_probes(loaded, [probe.encode() for probe in probes], pack_tokens=self.subject.pack_tokens)
         names = [probe.row.id for probe in probes]
         found = compare_scores(probes, scores, names=names, contract=contract)
         gc.collect()  # a model of a former step is held by cycles of its own
@@ -250,11 +254,16 @@ def _find_exporter(name: str) -> Exporter:
     return exporter
 
 
-def measure_noise(loaded: LoadedModel, probes: Sequence[LiveProbe], *, pack_tokens: int) -> float:
+def measure_noise(loaded: LoadedModel, probes: Sequence[LiveProbe], packed: Sequence[ProbeScores]) -> float:
     """Return how far two sound ways of computing one model lie apart, at most, over some of the probes.
 
     One way is packs with shared beginnings, as in training; the other is one row at a time with the attention that
     transformers ships.
+
+    Args:
+        loaded: The model.
+        probes: All probes.
+        packed: The model's scores of them, in order, computed in packs.
 
     Units:
         Nats.
@@ -262,7 +271,7 @@ def measure_noise(loaded: LoadedModel, probes: Sequence[LiveProbe], *, pack_toke
     step = max(1, len(probes) // NOISE_PROBES)
     some = list(probes)[::step][:NOISE_PROBES]
     rows = [probe.encode() for probe in some]
-    packed = score_probes(loaded, rows, pack_tokens=pack_tokens)
     with loaded.plain_attention():
         single = score_probes(replace(loaded, can_pack=False, can_trim=False), rows, pack_tokens=1)
-    return compare_scores(packed, single, names=[probe.row.id for probe in some]).max_delta
+    names = [probe.row.id for probe in some]
+    return compare_scores(packed[::step][:NOISE_PROBES], single, names=names).max_delta
