@@ -39,7 +39,7 @@ class Work:
     Attributes:
         num_tokens: Tokens with every sequence written out.
         num_computed: The same with shared beginnings computed once a step.
-        num_trained: Positions at which the head runs.
+        num_trained: Positions that are asked for a token; the head runs once where several sequences ask one.
         num_sequences: Sequences.
     """
 
@@ -84,7 +84,7 @@ def count_flops(
 
     Args:
         shape: The base's dimensions.
-        work: Tokens, and positions at which the head runs.
+        work: Tokens, and positions that are asked for one.
         is_differentiated: Whether a backward pass follows.
         trains_all_weights: Whether weights get gradients (full) or only their inputs (adapters).
         more_forwards: Times the blocks are computed beyond one forward and one backward pass: again in the backward
@@ -101,7 +101,8 @@ def count_flops(
     backward = (INPUT_GRADIENT + WEIGHT_GRADIENT * trains_all_weights) * is_differentiated
     passes = FORWARD + backward + FORWARD * more_forwards
     attention = 2.0 * shape.num_layers * work.mean_length * shape.num_heads * shape.head_width * passes / 2.0
-    return work.num_computed * (body * passes + attention) + work.num_trained * embedding * (FORWARD + backward)
+    num_heads = min(work.num_trained, work.num_computed)
+    return work.num_computed * (body * passes + attention) + num_heads * embedding * (FORWARD + backward)
 
 
 def estimate_seconds(flops: float, *, gigaflops: float, efficiency: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,10 @@ def test_what_is_only_scored_takes_a_forward_pass_and_what_is_shared_is_computed
     shared = Work(num_tokens=4000, num_computed=1000, num_trained=40, num_sequences=40)
     assert count_flops(SHAPE, shared, is_differentiated=True) < count_flops(SHAPE, written_out, is_differentiated=True)
     assert timer.score(written_out) < timer.score(written_out, num_references=1) < timer.train(written_out)
+    asked_by_all = replace(work, num_trained=10)  # ten rows ask one token of their shared beginning
+    assert count_flops(SHAPE, asked_by_all, is_differentiated=False) == count_flops(
+        SHAPE, work, is_differentiated=False
+    )
     assert timer.save(2) == pytest.approx(2 * 12 * 1_000 / 5e8)
 
 
