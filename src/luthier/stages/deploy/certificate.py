@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -119,6 +119,7 @@ def certify(subject: Subject, *, ask_server: AskServer, progress: Progress) -> C
         for name, check in planned:
             progress.say(f"parity: {name}")
             checked = _guard(check)
+            gc.collect()  # a step's model is held by cycles of its own
             steps.append(
                 CertificateStep(
                     step=name,
@@ -158,12 +159,11 @@ def _guard(check: Callable[[], _Checked]) -> _Checked:
 
 @dataclass
 class _Bench:
-    """The steps of one certificate, and the merged model that two of them share."""
+    """The steps of one certificate, one model in memory at a time."""
 
     subject: Subject
     ask_server: AskServer
     noise_floor: float = 0.0
-    _merged: list[LoadedModel] = field(default_factory=list)
 
     def list_steps(self) -> Iterator[tuple[str, Callable[[], _Checked]]]:
         """Yield each step's name and what checks it, in order."""
@@ -191,14 +191,7 @@ class _Bench:
         return self._compare(self._score(load_tuned(self.subject.trained, folder)), FP32_CONTRACT)
 
     def _check_merged(self) -> _Checked:
-        """Load the bundle's merged model; merge in memory where the bundle exports none."""
-        trained = self.subject.trained
-        if MERGED in self.subject.exports:
-            loaded = _find_exporter(MERGED).load(trained, self.subject.exports[MERGED])
-        else:
-            loaded = load_tuned(trained, self.subject.exports.get(ADAPTER, trained.folder))
-            merge(loaded, trained.method)
-        self._merged = [loaded]
+        loaded = self._load_merged()
         scores = self._score(loaded)
         self.noise_floor = measure_noise(loaded, self.subject.probes, scores)
         return self._compare(scores, FP32_CONTRACT)
@@ -219,10 +212,19 @@ class _Bench:
         breach = find_served_breach(prompts, answers)
         if breach:
             return _Checked(SERVER_CONTRACT, len(prompts), num_tokens, breach)
-        found = compare_served(prompts, answers, self._merged[0], pack_tokens=self.subject.pack_tokens)
+        found = compare_served(prompts, answers, self._load_merged(), pack_tokens=self.subject.pack_tokens)
         return _Checked(
             SERVER_CONTRACT, len(prompts), num_tokens, found.find_breach(FP32_CONTRACT), _to_measured(found)
         )
+
+    def _load_merged(self) -> LoadedModel:
+        """Load the bundle's merged model; merge in memory where the bundle exports none."""
+        trained = self.subject.trained
+        if MERGED in self.subject.exports:
+            return _find_exporter(MERGED).load(trained, self.subject.exports[MERGED])
+        loaded = load_tuned(trained, self.subject.exports.get(ADAPTER, trained.folder))
+        merge(loaded, trained.method)
+        return loaded
 
     def _score(self, loaded: LoadedModel) -> list[ProbeScores]:
         rows = [probe.encode() for probe in self.subject.probes]
@@ -232,7 +234,6 @@ class _Bench:
         probes = self.subject.probes
         names = [probe.row.id for probe in probes]
         found = compare_scores(probes, scores, names=names, contract=contract)
-        gc.collect()  # a model of a former step is held by cycles of its own
         return _Checked(
             str(contract), found.num_rows, found.num_tokens, found.find_breach(contract), _to_measured(found)
         )
