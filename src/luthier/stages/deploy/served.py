@@ -22,7 +22,7 @@ from luthier.stages.deploy.probes import LiveProbe, encode_scored, to_conversati
 
 ANSWER_TOKENS: Final = 24
 """Tokens that the server answers at most."""
-SERVER_TOKENS: Final = 16_384
+SERVER_TOKENS: Final = 4_096
 """Tokens of prompts and answers that the server is asked to compute: it computes every one of them anew."""
 FEWEST_PROMPTS: Final = 16
 """Prompts that it is asked even where they hold more."""
