@@ -270,9 +270,8 @@ def measure_noise(loaded: LoadedModel, probes: Sequence[LiveProbe], packed: Sequ
         Nats.
     """
     step = max(1, len(probes) // NOISE_PROBES)
-    some = list(probes)[::step][:NOISE_PROBES]
-    rows = [probe.encode() for probe in some]
+    spread = slice(0, step * NOISE_PROBES, step)
+    rows = [probe.encode() for probe in probes[spread]]
     with loaded.plain_attention():
         single = score_probes(replace(loaded, can_pack=False, can_trim=False), rows, pack_tokens=1)
-    names = [probe.row.id for probe in some]
-    return compare_scores(packed[::step][:NOISE_PROBES], single, names=names).max_delta
+    return compare_scores(packed[spread], single, names=[row.id for row in rows]).max_delta

@@ -47,6 +47,7 @@ def test_all_prompts_are_asked_while_they_are_short_and_else_some_spread_over_al
     length = len(pick_prompts(probes[:1], tokenizer)[0].ids_T) + 24
 
     assert len(pick_prompts(probes, tokenizer, max_tokens=100 * length)) == 100
+    assert len(pick_prompts(probes, tokenizer)) == 4_096 // length < 100
     fifth = pick_prompts(probes, tokenizer, max_tokens=20 * length)
     assert [prompt.id for prompt in fifth] == [str(number) for number in range(0, 100, 5)]
     assert len(pick_prompts(probes, tokenizer, max_tokens=20 * length - 1)) == 19
