@@ -15,7 +15,8 @@ from luthier.foundation.schema.rows import Row
 from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from luthier.stages.evaluate.pairwise import Comparison, ModelFiles
+    from luthier.stages.evaluate.machine import ModelFiles
+    from luthier.stages.evaluate.pairwise import Comparison
     from luthier.stages.evaluate.remote_model import RemoteModel
 
 ALPHA = 0.05

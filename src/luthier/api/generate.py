@@ -16,7 +16,7 @@ from luthier.foundation.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from luthier.lifecycle.references import Reference
-    from luthier.stages.evaluate.pairwise import ModelFiles
+    from luthier.stages.evaluate.machine import ModelFiles
     from luthier.stages.evaluate.remote_model import RemoteModel
 
 MAX_TEMPERATURE: Final = 100
@@ -127,8 +127,7 @@ def open_files(reference: Reference, workspace: Workspace) -> ModelFiles:
     """
     from luthier.foundation.core.model_files import compute_weights_digest
     from luthier.lifecycle.references import lay_out
-    from luthier.stages.evaluate.machine import TunedFiles
-    from luthier.stages.evaluate.pairwise import ModelFiles
+    from luthier.stages.evaluate.machine import ModelFiles, TunedFiles
     from luthier.stages.model.folder import check_safe, check_writes
 
     check_safe(reference.base_folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import sys
 from collections.abc import Sequence
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Words after ``luthier``; the process's own by default.
     """
     install_handlers()
+    atexit.register(gc.freeze)  # else the interpreter's last collections walk all of torch, for a second
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper

@@ -18,7 +18,7 @@ from luthier.instruments.engine.runtimes.torch_batched.runtime import PLUGIN
 from luthier.instruments.engine.runtimes.torch_batched.runtime import Asked as AskedTokens
 from luthier.instruments.engine.score import score_rows
 from luthier.instruments.text.encode import EncodedRow
-from luthier.instruments.text.tokens import TextTokenizer
+from luthier.instruments.text.tokens import TextTokenizer, load_tokenizer
 from luthier.stages.evaluate.harness import Answer
 from luthier.stages.evaluate.suite import Asked
 
@@ -146,3 +146,28 @@ def _list_sequences(asked: Asked) -> tuple[EncodedRow, ...]:
     weights = np.ones(len(asked), dtype=np.float32)
     weights[0] = 0.0
     return (EncodedRow("", asked, weights),)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk: a base's folder, and what was trained on it where there is something.
+
+    Attributes:
+        base_folder: Safetensors, configuration, tokenizer.
+        tuned: Trained files; None for the base itself.
+        chat_template: Takes the place of the folder's own.
+    """
+
+    base_folder: Path
+    tuned: TunedFiles | None = None
+    chat_template: str | None = None
+
+    def open(self, precision: Literal["fp32", "bf16"], seed: int) -> EngineMachine:
+        """Make the machine; weights are loaded at the first question."""
+        tokenizer = load_tokenizer(self.base_folder, chat_template=self.chat_template)
+        return EngineMachine(self.base_folder, tokenizer, precision, self.tuned, seed)
+
+    @property
+    def system(self) -> str:
+        """The system that the machine has to be."""
+        return TUNED if self.tuned else "base"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from luthier.foundation.core.progress import Progress
@@ -18,42 +17,16 @@ from luthier.instruments.measure.metric import Item
 from luthier.instruments.text.encode import encode_prompt
 from luthier.instruments.text.pairs import PREFERENCE, encode_pair
 from luthier.instruments.text.questions import Question, iterate_questions
-from luthier.instruments.text.tokens import load_tokenizer
 from luthier.instruments.text.tool_calls import find_call_style, parse_tool_calls, render_tool_calls
 from luthier.stages.evaluate.compare import find_counted, find_flipped, list_differences, list_values, score_metric
 from luthier.stages.evaluate.harness import Answer
-from luthier.stages.evaluate.machine import TUNED, EngineMachine, TunedFiles
+from luthier.stages.evaluate.machine import EngineMachine, ModelFiles
 from luthier.stages.evaluate.remote_model import RemoteModel
 from luthier.stages.evaluate.suite import Prompt, draw, refuse_empty
 
 FIRST, SECOND = "first", "second"
 Asked = tuple[Row, Question]
 """A question with its row, whose further columns metrics may want."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """A model on disk: a base's folder, and what was trained on it where there is something.
-
-    Attributes:
-        base_folder: Safetensors, configuration, tokenizer.
-        tuned: Trained files; None for the base itself.
-        chat_template: Takes the place of the folder's own.
-    """
-
-    base_folder: Path
-    tuned: TunedFiles | None = None
-    chat_template: str | None = None
-
-    def open(self, precision: Literal["fp32", "bf16"], seed: int) -> EngineMachine:
-        """Make the machine; weights are loaded at the first question."""
-        tokenizer = load_tokenizer(self.base_folder, chat_template=self.chat_template)
-        return EngineMachine(self.base_folder, tokenizer, precision, self.tuned, seed)
-
-    @property
-    def system(self) -> str:
-        """The system that the machine has to be."""
-        return TUNED if self.tuned else "base"
 
 
 @dataclass(frozen=True, slots=True)

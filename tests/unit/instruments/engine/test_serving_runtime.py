@@ -14,12 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.foundation.core.errors import ServeError
+from luthier.foundation.core.errors import ModelError, ServeError
 from luthier.foundation.schema.rows import Message
 from luthier.foundation.schema.serving import ChatRequest
 from luthier.instruments.engine.load import LoadedModel, load_model
 from luthier.instruments.engine.serving.decoders import LiveDecoder, PlainDecoder
 from luthier.instruments.engine.serving.runtime import RuntimeOptions, TorchChatRuntime
+from luthier.instruments.engine.serving.sources import Shelf
 from tests.fixtures.served_models import ask, gather, read_ids, read_text, source, write_base
 
 SENTENCES = ("reset my card", "where is my parcel", "one word", "tell me the balance of account 7", "so")
@@ -206,17 +207,43 @@ def test_a_prompt_is_computed_once_for_all_of_its_answers(
     assert seen == [1]
 
 
-def test_what_a_prompt_shares_with_an_earlier_one_of_its_adapter_is_not_computed_again(
-    served_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+def test_models_are_loaded_by_a_thread_that_ends_and_a_refusal_reaches_the_caller(
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed: list[int] = []
+    """Threads that computed and live on make OpenMP wake the worker's by the kernel, at each product."""
+    seen: list[threading.Thread] = []
+    add_all = Shelf.add_all
+
+    def add_and_see(self: Shelf, sources: Any) -> None:
+        seen.append(threading.current_thread())
+        add_all(self, sources)
+
+    monkeypatch.setattr(Shelf, "add_all", add_and_see)
+    _open(base)
+    (base / "model.safetensors").rename(base / "away")
+    with pytest.raises(ModelError):
+        _open(base)
+    (base / "away").rename(base / "model.safetensors")
+    assert [thread.is_alive() or thread is threading.current_thread() for thread in seen] == [False, False]
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tokens of each pass."""
+    counted: list[int] = []
     run = LiveDecoder._pass
 
     def counting(self: LiveDecoder, cache: Any, ids_BQ: torch.Tensor, keys: Any) -> torch.Tensor:
-        computed.append(ids_BQ.numel())
+        counted.append(ids_BQ.numel())
         return run(self, cache, ids_BQ, keys)
 
     monkeypatch.setattr(LiveDecoder, "_pass", counting)
+    return counted
+
+
+def test_what_a_prompt_shares_with_an_earlier_one_of_its_adapter_is_not_computed_again(
+    served_model: LoadedModel, computed: list[int]
+) -> None:
     decoder = LiveDecoder(served_model, recent_tokens=200)
     prompt = np.arange(100)
     for asked, key in (
@@ -229,6 +256,27 @@ def test_what_a_prompt_shares_with_an_earlier_one_of_its_adapter_is_not_computed
     ):
         decoder.add([asked], [key], [1])
     assert computed == [100, 3, 1, 100, 185, 100]
+
+
+def test_a_long_beginning_that_prompts_of_one_adapter_share_is_computed_once(
+    served_model: LoadedModel, computed: list[int]
+) -> None:
+    policy = np.arange(8, 108)
+    prompts = [np.append(policy, [last, last + 1]) for last in (200, 210, 220)]
+    LiveDecoder(served_model).add(prompts, [""] * 3, [1, 2, 1])
+    LiveDecoder(served_model).add(prompts, ["", "", "other"], [1, 1, 1])
+    LiveDecoder(served_model, recent_tokens=99).add(prompts, [""] * 3, [1, 1, 1])
+    LiveDecoder(served_model).add([prompt[60:] for prompt in prompts[:2]], [""] * 2, [1, 1])
+    known = LiveDecoder(served_model)
+    known.add(prompts[:1], [""], [1])
+    known.add(prompts[1:], [""] * 2, [1, 1])
+    assert computed == [
+        100, 3 * 2,  # once, then the rests
+        100, 3 * 102,  # two share it; the other adapter's row pads theirs
+        3 * 102,  # nothing could be kept
+        2 * 42,  # too little to be worth a pass of its own
+        102, 2 * 2,  # known from before
+    ]  # fmt: skip
 
 
 def test_an_answer_ends_at_its_stop_text_across_tokens_and_without_it(runtime: TorchChatRuntime) -> None:

@@ -13,8 +13,8 @@ from luthier.foundation.schema.sections import PluginChoice
 from luthier.instruments.engine.load import load_model
 from luthier.instruments.text.pairs import encode_pair
 from luthier.instruments.text.tokens import load_tokenizer
-from luthier.stages.evaluate.machine import TunedFiles
-from luthier.stages.evaluate.pairwise import AskOptions, ModelFiles, compare_models, compare_pairs, generate_answers
+from luthier.stages.evaluate.machine import ModelFiles, TunedFiles
+from luthier.stages.evaluate.pairwise import AskOptions, compare_models, compare_pairs, generate_answers
 from tests.fixtures.tiny_models import build_tiny
 
 OPTIONS = AskOptions(max_new_tokens=6)

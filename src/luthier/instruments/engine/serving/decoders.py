@@ -81,7 +81,18 @@ class LiveDecoder:
 
     @torch.inference_mode()
     def add(self, prompts: Sequence[np.ndarray], keys: Sequence[str], copies: Sequence[int]) -> Tensor:
-        """Compute side by side what is new in prompts; behind a shorter one's end there is rubbish."""
+        """Compute what is new in prompts: a long beginning that several share once, the rest side by side."""
+        if beginning := self._recent.find_beginning(prompts, keys):
+            shared_T, key = beginning
+            self._compute([shared_T], [key])
+        cache, logits_MV = self._compute(prompts, keys)
+        for row, (prompt, count) in enumerate(zip(prompts, copies, strict=True)):
+            for _ in range(count):
+                self._cache.add(cache, row, len(prompt))
+        return logits_MV
+
+    def _compute(self, prompts: Sequence[np.ndarray], keys: Sequence[str]) -> tuple[LiveCache, Tensor]:
+        """Compute side by side what is not known of prompts; behind a shorter one's end there is rubbish."""
         cache = LiveCache(self._loaded.device)
         rests = [prompt[self._recent.start(cache, prompt, key) :] for prompt, key in zip(prompts, keys, strict=True)]
         lengths = [len(rest) for rest in rests]
@@ -97,10 +108,7 @@ class LiveDecoder:
                     last[row] = hidden_BQD[row, length - 1 - done]
             done += ids_BQ.shape[1]
         self._recent.keep(cache, prompts, keys)
-        for row, (prompt, count) in enumerate(zip(prompts, copies, strict=True)):
-            for _ in range(count):
-                self._cache.add(cache, row, len(prompt))
-        return self._logits(torch.stack([last[row] for row in range(len(prompts))]))
+        return cache, self._logits(torch.stack([last[row] for row in range(len(prompts))]))
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], keys: Sequence[str]) -> Tensor:

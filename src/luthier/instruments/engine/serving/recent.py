@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,8 @@ from luthier.instruments.engine.serving.live_cache import LiveCache
 
 MIN_SHARED_TOKENS: Final = 16
 """A shorter beginning is computed faster than it is copied."""
+MIN_SAVED_TOKENS: Final = 64
+"""Fewer are computed side by side faster than in a pass of their own before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +49,7 @@ class RecentPrompts:
         Returns:
             Tokens of the beginning; always fewer than the prompt has, since its last token's logits are wanted.
         """
-        best, num_shared = None, 0
-        for recent in self._kept:
-            shared = min(count_shared(prompt, recent.ids_T), len(prompt) - 1) if recent.key == key else 0
-            if shared >= max(MIN_SHARED_TOKENS, num_shared + 1):
-                best, num_shared = recent, shared
+        best, num_shared = self._find(prompt, key)
         if best is None:
             cache.lengths.append(0)
             return 0
@@ -58,6 +57,34 @@ class RecentPrompts:
         self._kept.remove(best)
         self._kept.append(best)
         return num_shared
+
+    def find_beginning(self, prompts: Sequence[np.ndarray], keys: Sequence[str]) -> tuple[np.ndarray, str] | None:
+        """Return the unknown beginning that is worth computing once for several prompts, with its adapter, if any is.
+
+        Worth most is what saves most tokens: its own, less what is known of it, for every prompt but one.
+        """
+        best, most = None, MIN_SAVED_TOKENS - 1
+        for (first, key), (second, other) in combinations(zip(prompts, keys, strict=True), 2):
+            shared = min(count_shared(first, second), len(first) - 1, len(second) - 1) if key == other else 0
+            if not MIN_SHARED_TOKENS <= shared <= self.max_tokens:
+                continue
+            num_sharing = sum(
+                prompt_key == key and count_shared(first, prompt) >= shared
+                for prompt, prompt_key in zip(prompts, keys, strict=True)
+            )
+            saved = (shared - self._find(first[: shared + 1], key)[1]) * (num_sharing - 1)
+            if saved > most:
+                best, most = (first[:shared], key), saved
+        return best
+
+    def _find(self, prompt: np.ndarray, key: str) -> tuple[Recent | None, int]:
+        """Return what is kept of a prompt's beginning and its tokens; all but the prompt's last at most."""
+        best, num_shared = None, 0
+        for recent in self._kept:
+            shared = min(count_shared(prompt, recent.ids_T), len(prompt) - 1) if recent.key == key else 0
+            if shared >= max(MIN_SHARED_TOKENS, num_shared + 1):
+                best, num_shared = recent, shared
+        return best, num_shared
 
     def keep(self, cache: LiveCache, prompts: Sequence[np.ndarray], keys: Sequence[str]) -> None:
         """Keep prompts that were just computed, row by row; a prompt takes the place of its own beginning."""
