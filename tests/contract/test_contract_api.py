@@ -47,7 +47,7 @@ FUNCTIONS = {
     "demo_answers.list_answers_shown": "result, facts, *, wanted",
     "demo_controls.run_controls": "train, *, num_examples, seed, run",
     "demo_controls.shuffle_answers": "lines, *, seed",
-    "demo_memory.measure_family": "root, *, proc=",
+    "demo_memory.measure_family": "root, *, above=, proc=",
     "demo_page.render": "result, facts",
     "demo_planted.judge_planted": "labels, entries, *, operators",
     "demo_planted.read_labels": "path",

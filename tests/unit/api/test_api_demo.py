@@ -166,7 +166,11 @@ def test_a_familys_memory_is_the_sum_of_its_shares_and_of_nobody_elses(tmp_path:
         (folder / "stat").write_text(f"{pid} (a ) b) S {parent} 0")
         if size is not None:
             (folder / "smaps_rollup").write_text(f"Rss:  5000 kB\nPss:  {size} kB\nPss_Dirty: 1 kB\n")
+            (folder / "statm").write_text(f"9999 {2 * size} 1 1 0 1 0")
     assert measure_family(10, proc=tmp_path) == 1024 * (100 + 30 + 7)
+    resident = 2 * (100 + 30 + 7) * os.sysconf("SC_PAGE_SIZE")
+    assert measure_family(10, above=resident - 1, proc=tmp_path) == 1024 * (100 + 30 + 7)
+    assert measure_family(10, above=resident, proc=tmp_path) == 0, "shared pages are not divided for nothing"
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not say")
