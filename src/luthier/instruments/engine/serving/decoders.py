@@ -85,14 +85,18 @@ class LiveDecoder:
         if beginning := self._recent.find_beginning(prompts, keys):
             shared_T, key = beginning
             self._compute([shared_T], [key])
-        cache, logits_MV = self._compute(prompts, keys)
+        cache, hidden_MD = self._compute(prompts, keys)
         for row, (prompt, count) in enumerate(zip(prompts, copies, strict=True)):
             for _ in range(count):
                 self._cache.add(cache, row, len(prompt))
-        return logits_MV
+        return self._logits(hidden_MD)
 
     def _compute(self, prompts: Sequence[np.ndarray], keys: Sequence[str]) -> tuple[LiveCache, Tensor]:
-        """Compute side by side what is not known of prompts; behind a shorter one's end there is rubbish."""
+        """Compute side by side what is not known of prompts; behind a shorter one's end there is rubbish.
+
+        Returns:
+            A cache with a row a prompt, and the state of each prompt's last token, (M, D).
+        """
         cache = LiveCache(self._loaded.device)
         rests = [prompt[self._recent.start(cache, prompt, key) :] for prompt, key in zip(prompts, keys, strict=True)]
         lengths = [len(rest) for rest in rests]
@@ -108,7 +112,7 @@ class LiveDecoder:
                     last[row] = hidden_BQD[row, length - 1 - done]
             done += ids_BQ.shape[1]
         self._recent.keep(cache, prompts, keys)
-        return cache, self._logits(torch.stack([last[row] for row in range(len(prompts))]))
+        return cache, torch.stack([last[row] for row in range(len(prompts))])
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], keys: Sequence[str]) -> Tensor:

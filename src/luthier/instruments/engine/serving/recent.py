@@ -66,8 +66,8 @@ class RecentPrompts:
         best, most = None, MIN_SAVED_TOKENS - 1
         for (first, key), (second, other) in combinations(zip(prompts, keys, strict=True), 2):
             shared = min(count_shared(first, second), len(first) - 1, len(second) - 1) if key == other else 0
-            if not MIN_SHARED_TOKENS <= shared <= self.max_tokens:
-                continue
+            if not MIN_SHARED_TOKENS <= shared <= self.max_tokens or shared * (len(prompts) - 1) <= most:
+                continue  # too short, too long, or not worth more if all shared it
             num_sharing = sum(
                 prompt_key == key and count_shared(first, prompt) >= shared
                 for prompt, prompt_key in zip(prompts, keys, strict=True)
