@@ -5,10 +5,12 @@ YAML is read as a stream of events, so that neither deep nesting nor a bomb of a
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,11 @@ from luthier.foundation.recipe.nodes import ListNode, MapNode, Node, ScalarNode,
 MAX_BYTES: Final = 8 << 20
 MAX_DEPTH: Final = 40
 MAX_ALIASED_NODES: Final = 10_000
+MAX_LISTED: Final = 1_000
+"""Files of a folder that are looked through for the recipe that was meant."""
+
+RECIPE_NAME: Final = "recipe.yaml"
+SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
@@ -43,7 +50,7 @@ def read_file(path: Path) -> str:
             f"there is {kind} at {shorten(str(path))}, where a recipe should be",
             got=str(path),
             allowed="a YAML or JSON file",
-            fix="give the path of a recipe, such as recipes/banking77.yaml",
+            fix=f"give the path of a recipe, such as {_find_meant(path) or 'recipes/banking77.yaml'}",
         )
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -67,6 +74,19 @@ def read_file(path: Path) -> str:
             allowed="UTF-8",
             fix=f"iconv -f LATIN1 -t UTF-8 {path} > fixed.yaml",
         ) from error
+
+
+def _find_meant(path: Path) -> Path | None:
+    """Return the recipe in a folder that was named, or a file beside it of nearly the name that was given."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        beside = islice(folder.iterdir(), MAX_LISTED)
+        names = sorted(each.name for each in beside if each.suffix in SUFFIXES and each.is_file())
+    except OSError:
+        return None
+    wanted = RECIPE_NAME if path.is_dir() else path.name
+    nearest = difflib.get_close_matches(wanted, names, n=1, cutoff=0.7)
+    return folder / nearest[0] if nearest else None
 
 
 def parse_yaml(text: str, place: str, problems: list[Problem], *, has_lines: bool = True) -> Node:

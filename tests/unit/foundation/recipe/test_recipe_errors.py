@@ -187,6 +187,21 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path):
         load_recipe(tmp_path, environment={})
 
 
+def test_the_recipe_that_was_meant_is_named(tmp_path: Path):
+    def read_fix(path: Path) -> str:
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(path, environment={})
+        return caught.value.problems[0].fix
+
+    assert "recipes/banking77.yaml" in read_fix(tmp_path)
+    for name in ("recipe.yaml", "rows.jsonl", "notes.json"):
+        (tmp_path / name).write_text("name: x")
+    assert read_fix(tmp_path).endswith(str(tmp_path / "recipe.yaml"))
+    assert read_fix(tmp_path / "recipe.yml").endswith(str(tmp_path / "recipe.yaml"))
+    for unlike in ("rows.jsonl/recipe.yaml", "banking.yaml", "gone/recipe.yaml"):
+        assert str(tmp_path) not in read_fix(tmp_path / unlike)
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999", "9" * 400, "9" * 5_000])
 def test_numbers_that_are_not_finite_or_absurd_are_refused(tmp_path: Path, value: str):
     for path in ("seed", "train.epochs", "train.method.rank"):
