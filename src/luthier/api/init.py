@@ -16,11 +16,11 @@ from luthier.examples.templates.recipe import Job, render_readme, render_recipe
 from luthier.examples.templates.template import ROWS_NAME, TEMPLATES, read_rows
 from luthier.foundation.core.errors import DataError, RecipeError
 from luthier.foundation.core.files import TEMPORARY_PREFIX, disk_errors, write_atomic
+from luthier.foundation.recipe.text import RECIPE_NAME
 
 if TYPE_CHECKING:
     from luthier.stages.data.glance import Glance
 
-RECIPE_NAME: Final = "recipe.yaml"
 README_NAME: Final = "README.md"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 OWN_LICENCE: Final = "LicenseRef-own"

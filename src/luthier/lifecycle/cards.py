@@ -8,6 +8,7 @@ import yaml
 
 from luthier.foundation.core.errors import PolicyDenied, RecipeError
 from luthier.foundation.core.hashing import sha256_bytes
+from luthier.foundation.recipe.text import RECIPE_NAME
 from luthier.foundation.schema.release import Release
 from luthier.foundation.schema.report import Report
 from luthier.foundation.schema.sections import GovernSection
@@ -16,7 +17,6 @@ from luthier.instruments.govern.cards import CardFacts, render_card
 from luthier.lifecycle.lineage import find_record
 
 CARD_NAME: Final = "card.md"
-RECIPE_NAME: Final = "recipe.yaml"
 RELEASES: Final = "releases"
 ID_DIGITS: Final = 12
 

@@ -18,8 +18,8 @@ from luthier.foundation.core.files import FileSystem, write_atomic, write_folder
 from luthier.foundation.core.hashing import canonical_json
 from luthier.foundation.recipe.nodes import parse_scalar
 from luthier.foundation.recipe.resolve import ResolvedRecipe
+from luthier.foundation.recipe.text import RECIPE_NAME
 
-RECIPE_NAME: Final = "recipe.yaml"
 PACKAGES: Final = ("luthier", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy")
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _TAG: Final = "tag:yaml.org,2002:"

@@ -27,6 +27,8 @@ MAX_LISTED: Final = 1_000
 """Files of a folder that are looked through for the recipe that was meant."""
 
 RECIPE_NAME: Final = "recipe.yaml"
+"""What a recipe is called in a folder of its own, which a job or a run has."""
+
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -81,7 +83,8 @@ def _find_meant(path: Path) -> Path | None:
     folder = path if path.is_dir() else path.parent
     try:
         beside = islice(folder.iterdir(), MAX_LISTED)
-        names = sorted(each.name for each in beside if each.suffix in SUFFIXES and each.is_file())
+        named = (each for each in beside if each.suffix in SUFFIXES and each.name.isprintable())
+        names = sorted(each.name for each in named if each.is_file())
     except OSError:
         return None
     wanted = RECIPE_NAME if path.is_dir() else path.name

@@ -198,8 +198,9 @@ def test_the_recipe_that_was_meant_is_named(tmp_path: Path):
         (tmp_path / name).write_text("name: x")
     assert read_fix(tmp_path).endswith(str(tmp_path / "recipe.yaml"))
     assert read_fix(tmp_path / "recipe.yml").endswith(str(tmp_path / "recipe.yaml"))
+    (tmp_path / "bank\x1b[31ming.yaml").write_text("name: x")
     for unlike in ("rows.jsonl/recipe.yaml", "banking.yaml", "gone/recipe.yaml"):
-        assert str(tmp_path) not in read_fix(tmp_path / unlike)
+        assert str(tmp_path) not in read_fix(tmp_path / unlike), "what cannot be pasted is not named either"
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999", "9" * 400, "9" * 5_000])
