@@ -12,6 +12,7 @@ from luthier.instruments.engine import block_attention
 from luthier.instruments.engine.allocation import keep_freed_memory
 from luthier.instruments.engine.attention import attend_forest
 from luthier.instruments.engine.fused import WeightCopies, adapted_linear, fuse_modules
+from luthier.instruments.engine.kernels import calls
 from luthier.instruments.engine.load import wrap_model
 from luthier.instruments.engine.methods.lora.config import Config as LoraConfig
 from luthier.instruments.engine.methods.lora.method import PLUGIN as LORA
@@ -119,13 +120,16 @@ def test_bfloat16_training_is_as_near_to_float32_as_autocast_alone() -> None:
     assert errors["fused"] < 1.5 * errors["plain"]
 
 
-def _attend_branches(groups: int, dtype: torch.dtype, window: int | None = None) -> list[Tensor]:
+def _attend_branches(
+    groups: int, dtype: torch.dtype, window: int | None = None, *, precision: str = "fp32"
+) -> list[Tensor]:
     """Return output and gradients of a root of 150 tokens with three branches of 140: blocks and branches cross."""
     forest = Forest.of(Segment(0, 150), *(Segment(s, s + 140, 0) for s in (150, 290, 430)))
     shapes = [(1, 2 * groups, 570, 16), (1, 2, 570, 16), (1, 2, 570, 16)]
     tensors = [_random(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes)]
     cast = [tensor.to(dtype) for tensor in tensors]
-    output = attend_forest(*cast, forest, scaling=0.25, sliding_window=window)
+    with autocast(precision):
+        output = attend_forest(*cast, forest, scaling=0.25, sliding_window=window)
     loss = (output.double() * _random(*shapes[0], seed=9)).sum()
     return [output.detach().double(), *torch.autograd.grad(loss, tensors)]
 
@@ -160,6 +164,16 @@ def test_weights_that_are_kept_and_weights_computed_again_give_the_same_bits(
     monkeypatch.setattr(block_attention, "KEEP_KEYS", 100)
     again = _attend_branches(3, dtype)
     assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
+
+
+@pytest.mark.parametrize("has_kernels", [True, False])
+def test_autocast_rounds_no_attention_scores(has_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backward pass runs outside autocast: what it computes again must be what the forward pass had."""
+    if not has_kernels:
+        monkeypatch.setattr(calls, "load_kernels", lambda: None)
+    monkeypatch.setattr(block_attention, "KEEP_KEYS", 100)
+    under, outside = (_attend_branches(3, torch.bfloat16, precision=precision) for precision in ("bf16", "fp32"))
+    assert all(torch.equal(a, b) for a, b in zip(under, outside, strict=True))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

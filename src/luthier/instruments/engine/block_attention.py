@@ -4,16 +4,19 @@ torch's own kernel for this case computes tiles so small that it reaches a third
 its backward pass less (torch 2.13, AVX-512, rows of 100 to 600 tokens, head width 64). Here a block of queries meets
 all keys that it can see in one product. Scores and softmax are float32 in any precision; weights are kept in that of
 the inputs for rows of up to :data:`KEEP_KEYS` keys, and computed again in the backward pass for longer ones, where
-keeping them would cost more memory than everything else.
+keeping them would cost more memory than everything else. In bfloat16 weights come from a kernel of our own where there
+is one, which sums products in float32 and never writes scores to memory.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from luthier.instruments.engine.kernels.calls import TILE_KEYS, TILE_QUERIES, find_kernels
 from luthier.instruments.engine.tiles import count_filler, fill
 
 BLOCK_QUERIES: Final = 128
@@ -38,7 +41,7 @@ def attend_blocks(query_BHQK: Tensor, key_BGTK: Tensor, value_BGTK: Tensor, *, s
 
     Numerics:
         Scores, softmax and the sums of key and value gradients are float32; products run in the inputs' precision,
-        except that of queries and keys, which is float32.
+        that of queries and keys with float32 sums.
     """
     num_copies = query_BHQK.shape[1] // key_BGTK.shape[1]
     if num_copies > 1 and query_BHQK.dtype == torch.float32:  # one product a head is faster than one a group
@@ -60,22 +63,38 @@ class _Blocks:
         num_groups, self.num_keys = key_BGTK.shape[1:3]
         self.num_before, self.like = num_before, query_BHQK
         self.grouped = (num_rows * num_groups, num_heads // num_groups, self.num_queries, self.width)
-        self.scaled_XRQK = query_BHQK.reshape(self.grouped).float() * scaling
-        self.key_XTK = key_BGTK.flatten(0, 1).float()
+        self.query_XRQK, self.key_XTK, self.scaling = query_BHQK.reshape(self.grouped), key_BGTK.flatten(0, 1), scaling
+        is_tiled = not (self.num_queries % TILE_QUERIES or self.num_keys % TILE_KEYS or self.width % 2)
+        self.kernels = find_kernels(narrow=(self.query_XRQK, self.key_XTK)) if is_tiled else None
+
+    @cached_property
+    def packed_XTK(self) -> Tensor:
+        """The keys, as the kernel multiplies them."""
+        return self.key_XTK if self.kernels is None else self.kernels.pack_keys(self.key_XTK)
+
+    @cached_property
+    def wide(self) -> tuple[Tensor, Tensor]:
+        """Scaled queries and transposed keys in float32, for torch to multiply."""
+        return self.query_XRQK.float() * self.scaling, self.key_XTK.float().transpose(1, 2)
 
     def bounds(self) -> list[tuple[slice, int]]:
-        """List each block's queries and how many keys they meet."""
-        starts = range(0, self.num_queries, BLOCK_QUERIES)
+        """List each block's queries and how many keys they meet, the last first: it meets all."""
+        starts = reversed(range(0, self.num_queries, BLOCK_QUERIES))
         blocks = [slice(start, min(start + BLOCK_QUERIES, self.num_queries)) for start in starts]
         seen = [self.num_before + block.stop for block in blocks]
         return [(block, num + count_filler(num, self.like)) for block, num in zip(blocks, seen, strict=True)]
 
     def weigh(self, block: slice, seen: int, dtype: torch.dtype) -> Tensor:
         """Return the block's attention weights, (X, R n, seen)."""
-        num = block.stop - block.start
-        query = self.scaled_XRQK[:, :, block].flatten(1, 2)
-        scores = torch.bmm(query, self.key_XTK[:, :seen].transpose(1, 2)).view(*self.grouped[:2], num, seen)
-        first = self.num_before + block.start
+        if self.kernels is not None:
+            limits = {"seen": seen, "num_before": self.num_before}
+            weights = self.kernels.weigh(self.query_XRQK, self.packed_XTK, block, **limits, scaling=self.scaling)
+            return weights.flatten(1, 2)
+        num, first = block.stop - block.start, self.num_before + block.start
+        query_XRQK, key_XKT = self.wide
+        with torch.autocast("cpu", enabled=False):  # it would round the scores
+            scores = torch.bmm(query_XRQK[:, :, block].flatten(1, 2), key_XKT[..., :seen])
+        scores = scores.view(*self.grouped[:2], num, seen)
         scores[..., first:].add_(torch.full((num, seen - first), float("-inf")).triu_(1))
         return torch.softmax(scores, -1).to(dtype).flatten(1, 2)
 
@@ -112,14 +131,18 @@ class _BlockAttention(torch.autograd.Function):
         query, grad = query_BHQK.reshape(blocks.grouped), grad_BHQK.reshape(blocks.grouped)
         key, value = key_BGTK.flatten(0, 1), value_BGTK.flatten(0, 1)
         grad_query = torch.empty_like(query)
-        grad_key, grad_value = (torch.zeros(key.shape, dtype=torch.float32) for _ in range(2))
+        grad_key = grad_value = torch.empty(0)  # the first block's, which meets all keys
         for number, (block, seen) in enumerate(blocks.bounds()):
             query_b, grad_b = query[:, :, block].flatten(1, 2), grad[:, :, block].flatten(1, 2)
             weights = kept[number] if kept else blocks.weigh(block, seen, dtype)
             slope = torch.bmm(grad_b, value[:, :seen].transpose(1, 2))
             slope = torch._softmax_backward_data(slope, weights, -1, dtype)
-            grad_value[:, :seen] += torch.bmm(weights.transpose(1, 2), grad_b)
-            grad_key[:, :seen] += torch.bmm(slope.transpose(1, 2), query_b)
+            to_value, to_key = torch.bmm(weights.transpose(1, 2), grad_b), torch.bmm(slope.transpose(1, 2), query_b)
+            if number:
+                grad_value[:, :seen] += to_value
+                grad_key[:, :seen] += to_key
+            else:
+                grad_value, grad_key = to_value.float(), to_key.float()
             grad_query[:, :, block] = torch.bmm(slope, key[:, :seen]).view(grad_query[:, :, block].shape)
         return (
             grad_query.mul_(ctx.scaling).view_as(query_BHQK),

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
+from luthier.instruments.engine.kernels.calls import find_kernels
+
 CHECK_ROWS: Final = 4
 CHECK_TOLERANCE: Final = {torch.float64: 1e-6, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
@@ -138,16 +140,23 @@ class _RMSNorm(torch.autograd.Function):
         eps: float,
         dtype: torch.dtype,
     ) -> Tensor:
+        ctx.offset = offset
+        kernels = find_kernels(wide=(hidden, weight_D)) if dtype == torch.bfloat16 else None
+        if kernels is not None:
+            output, scale = kernels.norm_forward(hidden, weight_D, offset=offset, eps=eps)
+            ctx.save_for_backward(hidden, weight_D, scale)
+            return output
         wide = hidden.float()  # as transformers does, whatever it is given
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(eps))
         ctx.save_for_backward(hidden, weight_D, scale)
-        ctx.offset = offset
-        output: Tensor = (wide * scale).mul_(weight_D + offset if offset else weight_D)
-        return output.to(dtype)
+        return (wide * scale).mul_(weight_D + offset if offset else weight_D).to(dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's context
         hidden, weight_D, scale = ctx.saved_tensors
+        kernels = None if ctx.needs_input_grad[1] else find_kernels(narrow=(grad,), wide=(hidden, weight_D))
+        if kernels is not None:
+            return kernels.norm_backward(grad, hidden, weight_D, scale, offset=ctx.offset), None, None, None, None
         normed = hidden.to(scale.dtype) * scale
         grad = grad.to(scale.dtype)
         grad_weight_D = None
@@ -165,11 +174,15 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:  # noqa: ANN401  autograd's context
         ctx.save_for_backward(gate, up)
-        return silu(gate).mul_(up)
+        kernels = find_kernels(narrow=(gate, up))
+        return silu(gate).mul_(up) if kernels is None else kernels.swiglu_forward(gate, up)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401  autograd's context
         gate, up = ctx.saved_tensors
+        kernels = find_kernels(narrow=(grad, gate, up))
+        if kernels is not None:
+            return kernels.swiglu_backward(grad, gate, up)
         grad_gate = torch.ops.aten.silu_backward(grad * up, gate)
         return grad_gate, silu(gate).mul_(grad)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.instruments.engine.attention import FOREST_KEY, attend_forest
+from luthier.instruments.engine.kernels.calls import find_kernels
 from luthier.instruments.engine.segments import Forest
 from luthier.instruments.engine.tiles import count_filler, fill
 
@@ -162,7 +163,17 @@ class _Rotation(torch.autograd.Function):
 
 def _turn(heads: Tensor, cos: Tensor, sin: Tensor, output: Tensor, *, sense: float) -> None:
     """Write the turned heads; the sense is 1 forwards and -1 back."""
+    kernels = find_kernels() if _is_plainly_narrow(heads, cos) else None
+    if kernels is not None:
+        kernels.rotate(heads, cos, sin, output, sense=sense)
+        return
     low, high = heads.to(cos.dtype).chunk(2, -1)
     into_low, into_high = output.chunk(2, -1)
     into_low.copy_((low * cos).addcmul_(high, sin, value=-sense))
     into_high.copy_((high * cos).addcmul_(low, sin, value=sense))
+
+
+def _is_plainly_narrow(heads_1NHK: Tensor, cos: Tensor) -> bool:
+    """Tell whether heads of one row are bfloat16 on a processor, their numbers side by side, and angles float32."""
+    is_narrow = heads_1NHK.dtype == torch.bfloat16 and cos.dtype == torch.float32 and heads_1NHK.device.type == "cpu"
+    return is_narrow and heads_1NHK.shape[0] == 1 and heads_1NHK.stride(-1) == 1

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from luthier.instruments.engine.kernels.calls import find_kernels
 from luthier.instruments.engine.tiles import TILE, count_filler, fill
 
 CHUNK_BYTES = 32 * 2**20  # of float32 logits: small enough to stay near the caches, large enough for full speed
@@ -147,6 +148,9 @@ def _chunk_logps(hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, for
 
     A preference objective subtracts one from the other, and a model that is still its base must gain nothing.
     """
+    taken = _take_in_one_pass(hidden_MD, weight_VD, target_ids_M, form, keeps_gradient=False)
+    if taken is not None:
+        return taken[0]
     logits_MV = compute_logits(hidden_MD, weight_VD, form)
     return logits_MV.gather(1, target_ids_M[:, None])[:, 0] - torch.logsumexp(logits_MV, dim=-1)
 
@@ -155,6 +159,9 @@ def _logits_gradient(
     hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm
 ) -> tuple[Tensor, Tensor]:
     """Return the targets' log-probabilities and their gradient to the products of hidden state and head."""
+    taken = _take_in_one_pass(hidden_MD, weight_VD, target_ids_M, form, keeps_gradient=True)
+    if taken is not None:
+        return taken
     logits_MV = compute_logits(hidden_MD, weight_VD, form)
     normaliser_M = torch.logsumexp(logits_MV, dim=-1)
     target_logits_M1 = logits_MV.gather(1, target_ids_M[:, None])
@@ -167,6 +174,18 @@ def _logits_gradient(
     if form.scale != 1.0:
         gradient_MV.mul_(form.scale)
     return logps_M, gradient_MV
+
+
+def _take_in_one_pass(
+    hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm, *, keeps_gradient: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Let a kernel read the products once where it can, logits never existing in float32; None where it cannot."""
+    kernels = find_kernels(narrow=(weight_VD,)) if form == PLAIN else None
+    if kernels is None:
+        return None
+    products_MV = linear(hidden_MD.to(weight_VD.dtype), weight_VD)
+    logps_M = kernels.take_logps(products_MV, target_ids_M.contiguous(), keeps_gradient=keeps_gradient)
+    return logps_M, products_MV
 
 
 class _ChunkedLogps(torch.autograd.Function):

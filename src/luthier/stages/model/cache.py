@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from luthier.foundation.core.errors import EnvironmentLacks, StoreError
 from luthier.foundation.core.files import REAL, FileSystem, find_damage, write_folder_atomic
 from luthier.foundation.core.model_files import compute_weights_digest
+from luthier.foundation.core.user_cache import find_user_cache
 from luthier.foundation.schema.noun import Noun
 from luthier.stages.model.catalogue import ModelKind
 
@@ -63,10 +64,7 @@ class Origin(Noun):
 
 def find_cache(environment: Mapping[str, str]) -> Path:
     """Return the folder of pulled models: ``${LUTHIER_CACHE:-${XDG_CACHE_HOME:-~/.cache}/luthier}/models``."""
-    if environment.get("LUTHIER_CACHE"):
-        return Path(environment["LUTHIER_CACHE"]).expanduser() / "models"
-    base = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".cache")
-    return Path(base) / "luthier" / "models"
+    return find_user_cache(environment) / "models"
 
 
 def flatten(name: str) -> str:
