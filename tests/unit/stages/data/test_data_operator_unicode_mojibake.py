@@ -45,8 +45,9 @@ SCRIPTS = (
     "가나다라마바사아자차카타파하",
     "abcdeéèêàçùôîïü",
     "abcdeäöüß",
-    "abcdeñáéíóú¿¡",
+    "abcdeñáéíóú",
 )
+OPENING_MARKS = ("", "", "¿", "¡")  # before a word: within one, É¡ would be what ɡ looks like when it is misread
 
 
 def misread(text: str, encoding: str = "cp1252") -> str:
@@ -90,7 +91,14 @@ def test_sound_text_is_the_same_object(text: str) -> None:
     assert repair_text(text) is text
 
 
-@given(st.sampled_from(SCRIPTS).flatmap(lambda letters: st.lists(st.text(letters, min_size=1, max_size=9), max_size=8)))
+@st.composite
+def sentences_of_one_script(draw: st.DrawFn) -> list[str]:
+    letters = draw(st.sampled_from(SCRIPTS))
+    words = draw(st.lists(st.text(letters, min_size=1, max_size=9), max_size=8))
+    return [draw(st.sampled_from(OPENING_MARKS)) + word for word in words]
+
+
+@given(sentences_of_one_script())
 @settings(max_examples=300)
 def test_words_of_one_script_are_never_repaired(words: list[str]) -> None:
     for text in (" ".join(words), " ".join(word.title() for word in words)):
