@@ -45,6 +45,7 @@ def examine(folder: Path, *, environment: Mapping[str, str] | None = None) -> li
         *_examine_machine(),
         *(_examine_package(name) for name in CORE_PACKAGES),
         _examine_torch_build(),
+        _examine_kernels(variables),
         *_examine_extras(),
         _examine_disk(folder),
         _examine_cache(variables),
@@ -106,6 +107,16 @@ def _examine_torch_build() -> Finding:
     local = found.partition("+")[2]
     kind = {"": "the index's default build", "cpu": "for processors only"}.get(local, f"for {local}")
     return Finding(name="torch build", state="ok", found=kind)
+
+
+def _examine_kernels(environment: Mapping[str, str]) -> Finding:
+    from luthier.instruments.engine.kernels.build import build
+
+    built = build(environment)
+    if built.library is not None:
+        return Finding(name="bf16 kernels", state="ok", found="compiled for this processor")
+    fix = built.fix or "torch computes the same a tenth slower; nothing needs to be done"
+    return Finding(name="bf16 kernels", state="note", found=f"none: {built.why_not}", fix=fix)
 
 
 def _examine_extras() -> list[Finding]:

@@ -21,7 +21,17 @@ def examine(folder: Path, **environment: str) -> dict[str, doctor.Finding]:
 def test_everything_that_is_not_well_has_a_line_that_mends_it(tmp_path: Path) -> None:
     found = examine(tmp_path, HF_HUB_OFFLINE="1", LUTHIER_DATA=str(tmp_path / "none"))
     assert [name for name, finding in found.items() if finding.state != "ok" and not finding.fix] == []
-    assert {"cores", "memory", "bf16", "torch build", "disk", "model cache", "default base", "hub"} <= set(found)
+    assert {
+        "cores",
+        "memory",
+        "bf16",
+        "bf16 kernels",
+        "torch build",
+        "disk",
+        "model cache",
+        "default base",
+        "hub",
+    } <= set(found)
     assert (found["hub"].state, found["hub"].fix) == ("note", "unset HF_HUB_OFFLINE")
     assert found["LUTHIER_DATA"].state == "lacking"
 
@@ -47,6 +57,14 @@ def test_little_memory_and_no_bf16_are_notes(tmp_path: Path, monkeypatch: pytest
     found = examine(tmp_path)
     assert (found["memory"].state, found["bf16"].state) == ("note", "note")
     assert found["memory"].found.startswith("1.0 of")
+
+
+def test_kernels_that_cannot_be_compiled_are_a_note(tmp_path: Path) -> None:
+    off = examine(tmp_path, LUTHIER_KERNELS="off")["bf16 kernels"]
+    assert (off.state, off.found, off.fix) == ("note", "none: LUTHIER_KERNELS=off", "unset LUTHIER_KERNELS")
+    without = examine(tmp_path, CC=str(tmp_path / "missing"))["bf16 kernels"]
+    assert without.state == "note"
+    assert without.fix
 
 
 def test_packages_that_are_missing_name_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

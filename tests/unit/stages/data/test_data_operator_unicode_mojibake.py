@@ -47,7 +47,7 @@ SCRIPTS = (
     "abcdeäöüß",
     "abcdeñáéíóú",
 )
-OPENING_MARKS = ("", "", "¿", "¡")  # before a word: within one, É¡ would be what ɡ looks like when it is misread
+OPENING_MARKS = ("", "", "¿", "¡")  # before a word, never within: there \u00c9\u00a1 is \u0261 misread
 
 
 def misread(text: str, encoding: str = "cp1252") -> str:

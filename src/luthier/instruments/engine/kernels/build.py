@@ -29,6 +29,7 @@ LIBRARIES: Final = ("-lm",)
 SWITCH: Final = "LUTHIER_KERNELS"
 TIMEOUT_SECONDS: Final = 60
 OTHERS_MAY_WRITE: Final = 0o022
+NEEDED: Final = "install gcc with its C library's headers (Debian: apt install gcc libc6-dev)"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class Build:
     Attributes:
         library: The loaded library.
         why_not: One clause where there is none.
+        fix: What would mend it; empty where nothing would, or nothing need.
     """
 
     library: ctypes.CDLL | None
     why_not: str = ""
+    fix: str = ""
 
 
 def build(environment: Mapping[str, str] | None = None) -> Build:
@@ -53,22 +56,24 @@ def build(environment: Mapping[str, str] | None = None) -> Build:
     """
     variables = os.environ if environment is None else environment
     if variables.get(SWITCH, "").lower() == "off":
-        return Build(None, f"{SWITCH}=off")
+        return Build(None, f"{SWITCH}=off", f"unset {SWITCH}")
     compiler = _find_compiler(variables)
-    if sys.platform != "linux" or not compiler:
-        return Build(None, "no C compiler on Linux")
+    if sys.platform != "linux":
+        return Build(None, "they are for Linux")
+    if not compiler:
+        return Build(None, "no C compiler", NEEDED)
     try:
         macros = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
-        why_not = _why_unfit(macros)
-        if why_not:
-            return Build(None, why_not)
+        unfit = _find_unfit(macros)
+        if unfit:
+            return unfit
         digest = hashlib.sha256(
             b"\0".join((macros, " ".join([*compiler[1:], *FLAGS]).encode(), SOURCE.read_bytes()))
         ).hexdigest()
         path = find_user_cache(variables) / "kernels" / f"{digest}.so"
         return Build(_load_cached(path) or _compile(compiler, path))
     except (OSError, subprocess.SubprocessError) as error:
-        return Build(None, f"compiling failed: {type(error).__name__}")
+        return Build(None, f"compiling failed: {type(error).__name__}", NEEDED)
 
 
 def _find_compiler(environment: Mapping[str, str]) -> list[str]:
@@ -78,14 +83,14 @@ def _find_compiler(environment: Mapping[str, str]) -> list[str]:
     return [found, *asked[1:]] if found else []
 
 
-def _why_unfit(macros: bytes) -> str:
-    """Say why a compiler or its processor is unfit, from the macros that it defines; nothing where it is fit."""
+def _find_unfit(macros: bytes) -> Build | None:
+    """Say why a compiler or its processor is unfit, from the macros that it defines."""
     defined = {line.split()[1] for line in macros.splitlines() if line.startswith(b"#define ")}
     if b"__clang__" in defined or b"__GNUC__" not in defined:
-        return "the compiler is not GCC, whose threads torch shares"
+        return Build(None, "the compiler is not GCC, whose threads torch shares", "CC=gcc")
     if not {b"__AVX512BF16__", b"__LP64__"} <= defined:
-        return "the processor has no AVX512-BF16"
-    return ""
+        return Build(None, "the processor has no AVX512-BF16")
+    return None
 
 
 def _compile(compiler: list[str], path: Path) -> ctypes.CDLL:

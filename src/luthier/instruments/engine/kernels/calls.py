@@ -7,6 +7,7 @@ elsewhere, is not dense or has another precision; then it computes with torch.
 from __future__ import annotations
 
 import ctypes
+import warnings
 from ctypes import c_float, c_int, c_long, c_void_p
 from functools import cache
 from typing import Any, Final
@@ -163,7 +164,10 @@ def load_kernels() -> Kernels | None:
     """Return the kernels of this machine, compiled on first use and proven; None where there are none."""
     library = build().library
     kernels = None if library is None else Kernels(library)
-    return None if kernels is None or disproves(kernels) else kernels
+    if kernels is not None and disproves(kernels):
+        warnings.warn("the compiled kernels compute something else than their formulas; torch is used", stacklevel=2)
+        return None
+    return kernels
 
 
 def find_kernels(*, narrow: tuple[Tensor, ...] = (), wide: tuple[Tensor, ...] = ()) -> Kernels | None:
