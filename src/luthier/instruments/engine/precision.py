@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import torch
 
+from luthier.instruments.engine.kernels.calls import load_kernels
+
 Precision = Literal["fp32", "bf16"]
 PAYS_FROM: Final = 1.3  # below this, casts and lost digits cost more than the products win
 _SIDE: Final = 512
@@ -106,6 +108,7 @@ def main() -> None:
     """Print the measurement as one JSON line: the plan runs this file as a process, so that it never loads torch."""
     found = measure_precision()
     line = {"fp32_gflops": found.fp32_gflops, "bf16_gflops": found.bf16_gflops, "best": found.best}
+    line["has_kernels"] = load_kernels() is not None
     sys.stdout.write(json.dumps(line) + "\n")
 
 

@@ -129,7 +129,7 @@ def draft_run(
     shape, method, objective = cell.shape, cell.method, cell.objective
     trainable = method.trainable_parameters(shape)
     precision, why_precision = _choose_precision(section, machine.speed)
-    timer = Timer(shape, trainable, precision, machine.speed.rate(precision), int(objective.NEEDS_REFERENCE))
+    timer = Timer(shape, trainable, machine.speed.compute_in(precision), int(objective.NEEDS_REFERENCE))
     chosen, why_number = _choose_rows(examples.training, section, train, timer)
     lengths = [example.num_tokens for example in chosen]
     apart = [count_distinct_tokens([s.token_ids_T for s in example.sequences]) for example in chosen]
@@ -139,7 +139,7 @@ def draft_run(
     pack = choose_pack(
         shape,
         trainable=trainable,
-        precision=precision,
+        arithmetic=timer.arithmetic,
         lengths=apart,
         preferred=_prefer_pack(chosen, apart, steps[:SAMPLE_STEPS], precision=precision),
         room=machine.room,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from luthier.foundation.core.errors import EnvironmentLacks
 from luthier.foundation.schema.noun import Noun
@@ -17,8 +17,22 @@ MODULE: Final = "luthier.instruments.engine.precision"
 TIMEOUT_SECONDS: Final = 120
 
 
+class Arithmetic(NamedTuple):
+    """How a run computes.
+
+    Attributes:
+        precision: What products are computed in; weights are held in float32 all the same.
+        gigaflops: Measured matrix-product speed in that precision, in 1e9 operations a second.
+        uses_kernels: Whether the engine's own kernels compute what lies between products.
+    """
+
+    precision: str
+    gigaflops: float
+    uses_kernels: bool = False
+
+
 class MachineSpeed(Noun):
-    """Measured matrix-product rates.
+    """Measured matrix-product rates, and whether the engine's own kernels for bfloat16 are there.
 
     Units:
         1e9 floating-point operations a second.
@@ -27,10 +41,15 @@ class MachineSpeed(Noun):
     fp32_gflops: float
     bf16_gflops: float
     best: Literal["fp32", "bf16"]
+    has_kernels: bool = False
 
     def rate(self, precision: str) -> float:
         """Return the rate of one precision."""
         return self.bf16_gflops if precision == "bf16" else self.fp32_gflops
+
+    def compute_in(self, precision: str) -> Arithmetic:
+        """Return how this machine computes in a precision."""
+        return Arithmetic(precision, self.rate(precision), self.has_kernels and precision == "bf16")
 
 
 def measure_speed(*, interpreter: str = sys.executable, timeout_seconds: float = TIMEOUT_SECONDS) -> MachineSpeed:

@@ -11,6 +11,7 @@ from typing import Final
 
 from luthier.foundation.core.errors import PlanError
 from luthier.foundation.schema.model import ModelShape
+from luthier.stages.plan.machine_speed import Arithmetic
 
 IMPORT_BYTES: Final = 330 * 2**20  # what importing torch, transformers and peft adds to a process
 FLOAT_BYTES: Final = {"fp32": 4, "bf16": 2}
@@ -20,6 +21,7 @@ KEPT_KEYS: Final = 768  # rows up to here keep their attention weights: `engine/
 BLOCK_QUERIES: Final = 128  # and each block of queries keeps those of all keys up to its last
 SAVED_FACTOR: Final = 0.8  # measured over counted: fused norms, activations and adapters keep less than plain ones
 CRUMBLED_FACTOR: Final = 1.4  # the same from packs of 2,048 tokens on: blocks of several MiB leave holes in the heap
+KERNELS_FACTOR: Final = 1.0  # the same where kernels never write attention scores to memory
 USUAL_PACK: Final = 1024  # tokens up to which no holes were seen
 
 
@@ -27,7 +29,7 @@ def estimate_memory(
     shape: ModelShape,
     *,
     trainable: int,
-    precision: str,
+    arithmetic: Arithmetic,
     pack_tokens: int,
     recomputes: bool,
     kept_keys: float = 0.0,
@@ -37,7 +39,7 @@ def estimate_memory(
     Args:
         shape: The base's dimensions.
         trainable: Parameters that get gradients.
-        precision: What products are computed in; weights are held in float32 all the same.
+        arithmetic: How the run computes.
         pack_tokens: Tokens computed at once.
         recomputes: Whether blocks are computed again in the backward pass.
         kept_keys: Attention weights that a token keeps in each head; see :func:`count_kept_keys`.
@@ -45,6 +47,7 @@ def estimate_memory(
     Returns:
         Bytes by part: process, weights, adapter, optimizer, activations, loss.
     """
+    precision = arithmetic.precision
     is_full = trainable >= shape.num_parameters
     weights = 4 * shape.num_parameters
     copies = 0 if precision == "fp32" or is_full else 2 * shape.num_parameters
@@ -57,15 +60,15 @@ def estimate_memory(
         "weights": weights + copies,
         "adapter": 0 if is_full else 4 * trainable,
         "optimizer": OPTIMIZER_BYTES * trainable,
-        "activations": int(choose_saved_factor(pack_tokens) * activations),
+        "activations": int(choose_saved_factor(pack_tokens, uses_kernels=arithmetic.uses_kernels) * activations),
         "loss": LOSS_CHUNK_BYTES + head,
     }
 
 
-def choose_saved_factor(pack_tokens: int) -> float:
+def choose_saved_factor(pack_tokens: int, *, uses_kernels: bool = False) -> float:
     """Return measured over counted activations: growing from packs of 1,024 to packs of 2,048 tokens."""
     share = min(max((pack_tokens - USUAL_PACK) / USUAL_PACK, 0.0), 1.0)
-    return SAVED_FACTOR + share * (CRUMBLED_FACTOR - SAVED_FACTOR)
+    return SAVED_FACTOR + share * ((KERNELS_FACTOR if uses_kernels else CRUMBLED_FACTOR) - SAVED_FACTOR)
 
 
 def count_kept_keys(lengths: Sequence[int]) -> float:

@@ -12,6 +12,7 @@ from luthier.foundation.schema.model import ModelShape
 from luthier.foundation.schema.noun import Noun
 from luthier.foundation.schema.plan import Reason
 from luthier.instruments.text.prefixes import count_distinct_tokens
+from luthier.stages.plan.machine_speed import Arithmetic
 from luthier.stages.plan.memory import count_kept_keys, estimate_memory, explain_over_budget
 
 USUAL_PACK: Final = 1536  # beyond this a pack wins little speed on a processor, and its memory grows on
@@ -76,7 +77,13 @@ def prefer_pack_tokens(
 
 
 def choose_pack(
-    shape: ModelShape, *, trainable: int, precision: str, lengths: Sequence[int], preferred: int, room: Room
+    shape: ModelShape,
+    *,
+    trainable: int,
+    arithmetic: Arithmetic,
+    lengths: Sequence[int],
+    preferred: int,
+    room: Room,
 ) -> PackChoice:
     """Choose pack size and recomputation.
 
@@ -86,7 +93,7 @@ def choose_pack(
     Args:
         shape: The base's dimensions.
         trainable: Parameters that get gradients.
-        precision: What products are computed in.
+        arithmetic: How the run computes.
         lengths: Tokens of each example, of which the longest must fit whole.
         preferred: Tokens of a pack where memory does not matter; see :func:`prefer_pack_tokens`.
         room: What may be used, and what is taken already.
@@ -100,7 +107,7 @@ def choose_pack(
         found = estimate_memory(
             shape,
             trainable=trained,
-            precision=precision,
+            arithmetic=arithmetic,
             pack_tokens=pack_tokens,
             recomputes=recomputes,
             kept_keys=kept_keys,

@@ -13,10 +13,12 @@ from luthier.foundation.schema.model import ModelShape
 from luthier.instruments.text.batches import StepRows
 from luthier.instruments.text.pairs import Example
 from luthier.instruments.text.prefixes import count_distinct_tokens
+from luthier.stages.plan.machine_speed import Arithmetic
 
 # Shares of the measured matrix-product speed that a pass reaches, and what comes on top of products; all measured on
 # two cores, over the six runs of benchmarks/plan and five real ones (benchmarks/HISTORY.md, "plan").
 ADAPTER_EFFICIENCY: Final = {"fp32": 0.53, "bf16": 0.42}
+KERNELS_GAIN: Final = 1.1  # adapters in bf16 where the engine's own kernels are; full tuning shows none
 FULL_EFFICIENCY: Final = {"fp32": 0.64, "bf16": 0.56}  # weight gradients are large products
 SEQUENCE_SECONDS: Final = 1.0e-3  # a sequence and block: attention is computed segment by segment
 SHARED_TOKEN_SECONDS: Final = 5.6e-6  # a token and block: a segment reads the keys of what it shares
@@ -126,21 +128,25 @@ class Timer:
     Attributes:
         shape: The base's dimensions.
         trainable: Parameters that get gradients.
-        precision: What products are computed in.
-        gigaflops: Measured matrix-product speed in that precision.
+        arithmetic: How the run computes.
         num_references: Times the base itself is computed beside what is trained, for objectives that compare.
     """
 
     shape: ModelShape
     trainable: int
-    precision: str
-    gigaflops: float
+    arithmetic: Arithmetic
     num_references: int = 0
+
+    @property
+    def adapter_efficiency(self) -> float:
+        """Share of the product speed that adapters reach, and passes that only score."""
+        gain = KERNELS_GAIN if self.arithmetic.uses_kernels else 1.0
+        return ADAPTER_EFFICIENCY[self.arithmetic.precision] * gain
 
     def train(self, work: Work, *, recomputes: bool = False) -> float:
         """Return the seconds of the optimizer steps that do this work."""
         is_full = self.trainable >= self.shape.num_parameters
-        efficiency = (FULL_EFFICIENCY if is_full else ADAPTER_EFFICIENCY)[self.precision]
+        efficiency = FULL_EFFICIENCY[self.arithmetic.precision] if is_full else self.adapter_efficiency
         flops = count_flops(
             self.shape,
             work,
@@ -148,13 +154,12 @@ class Timer:
             trains_all_weights=is_full,
             more_forwards=recomputes + self.num_references,
         )
-        return estimate_seconds(flops, gigaflops=self.gigaflops, efficiency=efficiency) + self._attend(work)
+        return estimate_seconds(flops, gigaflops=self.arithmetic.gigaflops, efficiency=efficiency) + self._attend(work)
 
     def score(self, work: Work, *, num_references: int = 0) -> float:
         """Return the seconds of one pass that only scores."""
         flops = count_flops(self.shape, work, is_differentiated=False, more_forwards=num_references)
-        efficiency = ADAPTER_EFFICIENCY[self.precision]
-        seconds = estimate_seconds(flops, gigaflops=self.gigaflops, efficiency=efficiency)
+        seconds = estimate_seconds(flops, gigaflops=self.arithmetic.gigaflops, efficiency=self.adapter_efficiency)
         return seconds + FORWARD_SHARE * self._attend(work)
 
     def load(self) -> float:

@@ -15,6 +15,7 @@ from luthier.instruments.engine import block_attention
 from luthier.instruments.text.prefixes import count_distinct_tokens
 from luthier.stages.plan.examples import choose_num_examples
 from luthier.stages.plan.hyperparameters import choose_batch_tokens, choose_learning_rate, count_every
+from luthier.stages.plan.machine_speed import Arithmetic, MachineSpeed
 from luthier.stages.plan.memory import (
     BLOCK_QUERIES,
     KEPT_KEYS,
@@ -26,6 +27,7 @@ from luthier.stages.plan.memory import (
 from luthier.stages.plan.packs import Room, choose_pack, prefer_pack_tokens
 from luthier.stages.plan.throughput import Timer, Work, count_flops, estimate_seconds
 
+FP32 = Arithmetic("fp32", 100.0)
 SHAPE = ModelShape(
     architecture="LlamaForCausalLM",
     num_parameters=1000 * 64 + 2 * 40_000,
@@ -112,7 +114,7 @@ def test_what_is_only_scored_takes_a_forward_pass_and_what_is_shared_is_computed
     """Two operations a weight and token, attention likewise; the base's own pass adds the blocks once more."""
     work = Work(num_tokens=10, num_computed=1, num_trained=1, num_sequences=1)
     assert count_flops(SHAPE, work, is_differentiated=False) == 80_000 * 2 + 2 * 2 * 10 * 64 + 64_000 * 2
-    timer = Timer(SHAPE, 1_000, "fp32", 100.0)
+    timer = Timer(SHAPE, 1_000, FP32)
     written_out = Work(num_tokens=4000, num_computed=4000, num_trained=40, num_sequences=40)
     shared = Work(num_tokens=4000, num_computed=1000, num_trained=40, num_sequences=40)
     assert count_flops(SHAPE, shared, is_differentiated=True) < count_flops(SHAPE, written_out, is_differentiated=True)
@@ -126,7 +128,7 @@ def test_what_is_only_scored_takes_a_forward_pass_and_what_is_shared_is_computed
 
 def test_memory_grows_with_what_is_trained_packed_and_kept() -> None:
     def total(**options: object) -> int:
-        settings = {"trainable": 1000, "precision": "fp32", "pack_tokens": 256, "recomputes": False, **options}
+        settings = {"trainable": 1000, "arithmetic": FP32, "pack_tokens": 256, "recomputes": False, **options}
         return sum(estimate_memory(SHAPE, **settings).values())
 
     assert total(trainable=SHAPE.num_parameters) > total()
@@ -138,6 +140,19 @@ def test_a_token_costs_more_in_packs_that_crumble_the_heap_and_never_less_in_lar
     factors = [choose_saved_factor(tokens) for tokens in (1, 1024, 1536, 2048, 4096)]
     assert factors[0] == factors[1] < factors[2] < factors[3] == factors[4]
     assert factors[2] == (factors[1] + factors[3]) / 2
+    with_kernels = [choose_saved_factor(tokens, uses_kernels=True) for tokens in (1024, 4096)]
+    assert with_kernels[0] == factors[0] < with_kernels[1] < factors[3]
+
+
+def test_kernels_make_adapters_faster_in_bf16_and_nothing_in_fp32() -> None:
+    speed = MachineSpeed(fp32_gflops=100.0, bf16_gflops=100.0, best="bf16", has_kernels=True)
+    assert [speed.compute_in(precision).uses_kernels for precision in ("fp32", "bf16")] == [False, True]
+    assert not speed.model_copy(update={"has_kernels": False}).compute_in("bf16").uses_kernels
+    work = Work(num_tokens=4000, num_computed=4000, num_trained=40, num_sequences=0)
+    without, with_them = (Timer(SHAPE, 1_000, Arithmetic("bf16", 100.0, uses)) for uses in (False, True))
+    assert with_them.train(work) == pytest.approx(without.train(work) / 1.1)
+    assert with_them.score(work) == pytest.approx(without.score(work) / 1.1)
+    assert with_them.load() == without.load()
 
 
 def test_attention_weights_count_for_rows_that_keep_them() -> None:
@@ -153,7 +168,7 @@ def test_attention_weights_count_for_rows_that_keep_them() -> None:
 def test_what_the_process_holds_already_counts() -> None:
     def total(resident: int) -> int:
         room = Room(limit_bytes=2**40, origin="test", resident_bytes=resident)
-        chosen = choose_pack(SHAPE, trainable=10, precision="fp32", lengths=[256], preferred=256, room=room)
+        chosen = choose_pack(SHAPE, trainable=10, arithmetic=FP32, lengths=[256], preferred=256, room=room)
         return sum(chosen.parts.values())
 
     assert total(7_000_000) - total(0) == 7_000_000
@@ -164,7 +179,7 @@ def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
         chosen = choose_pack(
             SHAPE,
             trainable=1000,
-            precision="fp32",
+            arithmetic=FP32,
             lengths=[128],
             preferred=2048,
             room=Room(limit_bytes=limit, origin="test"),
@@ -176,7 +191,7 @@ def test_the_largest_pack_that_fits_is_taken_then_recomputation() -> None:
         parts = estimate_memory(
             SHAPE,
             trainable=1000,
-            precision="fp32",
+            arithmetic=FP32,
             pack_tokens=pack_tokens,
             recomputes=recomputes,
             kept_keys=count_kept_keys([128]),
@@ -202,13 +217,13 @@ def test_steps_that_share_their_beginnings_are_packed_whole() -> None:
 
 
 def test_over_budget_names_the_cheapest_change_that_fits() -> None:
-    options = {"trainable": 10, "precision": "fp32", "pack_tokens": 256, "recomputes": True}
+    options = {"trainable": 10, "arithmetic": FP32, "pack_tokens": 256, "recomputes": True}
     needed = sum(estimate_memory(SHAPE, **options, kept_keys=count_kept_keys([512])).values())
     with pytest.raises(PlanError) as caught:
         choose_pack(
             SHAPE,
             trainable=10,
-            precision="fp32",
+            arithmetic=FP32,
             lengths=[512],
             preferred=512,
             room=Room(limit_bytes=needed, origin="plan.memory_limit"),
@@ -220,5 +235,5 @@ def test_over_budget_names_the_cheapest_change_that_fits() -> None:
     assert "GiB" in problem.needs
     with pytest.raises(PlanError, match="a smaller base"):
         choose_pack(
-            SHAPE, trainable=10, precision="fp32", lengths=[512], preferred=512, room=Room(limit_bytes=1, origin="test")
+            SHAPE, trainable=10, arithmetic=FP32, lengths=[512], preferred=512, room=Room(limit_bytes=1, origin="test")
         )

@@ -16,7 +16,7 @@ from luthier.instruments.text.pairs import EncodedPair
 from luthier.stages.plan import throughput
 from luthier.stages.plan.draft import Cell, Examples, Machine, Scored, draft_run
 from luthier.stages.plan.hyperparameters import choose_learning_rate
-from luthier.stages.plan.machine_speed import MachineSpeed
+from luthier.stages.plan.machine_speed import Arithmetic, MachineSpeed
 from luthier.stages.plan.packs import Room, prefer_pack_tokens
 from luthier.stages.plan.throughput import Timer, count_pass
 from tests.fixtures.pair_jobs import make_pair
@@ -81,7 +81,7 @@ def test_pairs_are_planned_whole_with_their_prompt_once_and_the_bases_pass_in_th
 
     alone = draft(Alone(), make_equal_pairs(40))
     # Of a LoRA step's 4 operations a weight and token the base's pass adds 2; attention and head keep it from 3/2.
-    loading = Timer(SHAPE, 0, "fp32", 1.0).load()
+    loading = Timer(SHAPE, 0, Arithmetic("fp32", 1.0)).load()
     assert 1.1 < (found.seconds - loading) / (alone.seconds - loading) < 1.5
 
 
@@ -94,7 +94,7 @@ def test_what_is_scored_beside_the_training_rows_takes_its_time() -> None:
     alone = draft(config(), training, evaluations=2)
     beside = draft(config(), training, Scored(sample, 12, probes), evaluations=2)
 
-    timer = Timer(SHAPE, 0, "fp32", SPEED.fp32_gflops)
+    timer = Timer(SHAPE, 0, SPEED.compute_in("fp32"))
     validating = 2 * 3 * timer.score(count_pass(sample), num_references=1)
     assert beside.seconds - alone.seconds == pytest.approx(validating + timer.score(count_pass(probes)))
 

@@ -170,6 +170,7 @@ def test_speed_is_measured_by_a_child_and_a_broken_one_is_one_sentence(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     child.write_text('print("noise"); print(\'{"fp32_gflops": 1.0, "bf16_gflops": 2.0, "best": "bf16"}\')')
     assert measure_speed().rate("bf16") == 2.0
+    assert not measure_speed().has_kernels
     child.write_text('raise SystemExit("torch is broken")')
     with pytest.raises(EnvironmentLacks) as caught:
         measure_speed(interpreter=sys.executable)
