@@ -17,12 +17,14 @@ from torch.nn.functional import silu
 
 from luthier.foundation.core.user_cache import find_user_cache
 from luthier.instruments.engine import fused, fused_attention, loss
+from luthier.instruments.engine.attention import attend_forest
 from luthier.instruments.engine.kernels import build, calls
 from luthier.instruments.engine.kernels.calls import Kernels, load_kernels
 from luthier.instruments.engine.kernels.proof import disproves
+from luthier.instruments.engine.segments import Forest
 
 pytestmark = pytest.mark.parity
-HALF_STEP = 2**-8  # bfloat16 has eight digits: half a step of the greatest number, and one of ours before it
+HALF_STEP = 1.01 * 2**-8  # rounding to the eight digits of bfloat16
 SWITCH = {build.SWITCH: "off"}
 
 
@@ -224,9 +226,11 @@ def _compiler(folder: Path, script: str) -> str:
     [
         (
             "echo '#define __GNUC__ 4'; echo '#define __clang__ 1'",
-            "the compiler is not GCC, whose threads torch shares",
+            "the compiler is not GCC, with whose threads torch's processor builds work",
         ),
         ("echo '#define __GNUC__ 12'; echo '#define __LP64__ 1'", "the processor has no AVX512-BF16"),
+        ("echo '#define __GNUC__ 12'; echo '#define __AVX512BF16__ 1'", "the compiler is not one for 64 bits"),
+        ("echo '#define'", "the compiler is not GCC, with whose threads torch's processor builds work"),
         ("exit 1", "compiling failed: CalledProcessError"),
     ],
 )
@@ -242,6 +246,10 @@ def test_without_a_compiler_or_with_the_switch_there_are_none(tmp_path: Path) ->
     assert without.library is None
     assert without.why_not in {"no C compiler", "they are for Linux"}
     assert build.build(SWITCH) == build.Build(None, "LUTHIER_KERNELS=off", "unset LUTHIER_KERNELS")
+    assert build.describe(SWITCH) == "none: LUTHIER_KERNELS=off"
+    unreadable = {"CC": 'gcc "'}
+    assert build.build(unreadable).library is None
+    assert build.describe(unreadable).startswith("none: ")
 
 
 @pytest.mark.usefixtures("kernels")
@@ -269,6 +277,80 @@ def test_a_build_is_kept_for_the_next_process_and_made_again_when_it_cannot_be_t
 
 
 @pytest.mark.usefixtures("kernels")
+def test_a_folder_that_others_may_write_is_not_trusted(tmp_path: Path) -> None:
+    variables = {"LUTHIER_CACHE": str(tmp_path)}
+    assert build.build(variables).library is not None
+    (kept,) = (tmp_path / "kernels").iterdir()
+    assert kept.name == f"{build.describe(variables)}.so"
+    assert build._load_cached(kept) is not None
+    kept.parent.chmod(0o777)
+    assert build._load_cached(kept) is None
+    kept.parent.chmod(0o700)
+    elsewhere = kept.rename(tmp_path / "elsewhere.so")
+    elsewhere.chmod(0o666)
+    kept.symlink_to(elsewhere)
+    assert build._load_cached(kept) is None
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_user_without_a_home_has_kernels_all_the_same() -> None:
+    assert build.build({"LUTHIER_CACHE": "~nobody-of-this-name/cache"}).library is not None
+
+
+def test_a_default_precision_of_somebodys_notebook_reaches_no_kernel(kernels: Kernels) -> None:
+    hidden, weight = _make(6, 70, seed=0).float(), _make(70, seed=1).float()
+    before = kernels.norm_forward(hidden, weight, offset=0.0, eps=1e-6)
+    for dtype in (torch.bfloat16, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            after = kernels.norm_forward(hidden, weight, offset=0.0, eps=1e-6)
+            logps = kernels.take_logps(_make(3, 5, seed=2), torch.arange(3), keeps_gradient=False)
+            assert not disproves(kernels)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert logps.dtype == torch.float32
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_what_does_not_fit_is_refused_before_a_kernel_sees_it(kernels: Kernels) -> None:
+    narrow, wide = _make(8, 64, seed=0), _make(8, 64, seed=1).float()
+    for target in (-100, 64):
+        with pytest.raises(ValueError, match="known targets"):
+            loss.chunked_logps(narrow, _make(64, 64, seed=2), torch.full((8,), target))
+    calls_that_do_not_fit = [
+        lambda: kernels.take_logps(narrow, torch.zeros(8, dtype=torch.int32), keeps_gradient=False),
+        lambda: kernels.take_logps(narrow, torch.zeros(7, dtype=torch.int64), keeps_gradient=False),
+        lambda: kernels.norm_forward(wide, wide[0, :1], offset=0.0, eps=1e-6),
+        lambda: kernels.norm_backward(narrow[:4], wide, wide[0], wide[:, :1].contiguous(), offset=0.0),
+        lambda: kernels.swiglu_forward(narrow, narrow[:4]),
+        lambda: kernels.swiglu_backward(narrow[:4], narrow, narrow),
+        lambda: kernels.rotate(narrow[None, :, None], wide[None, :, None], wide[None, :, None], narrow, sense=1.0),
+        lambda: kernels.pack_keys(narrow[None]),
+    ]
+    for call in calls_that_do_not_fit:
+        with pytest.raises(ValueError, match="a kernel takes"):
+            call()
+    query, packed = _make(1, 1, 64, 8, seed=3), kernels.pack_keys(_make(1, 64, 8, seed=4))
+    for block, seen, before in (
+        (slice(0, 64), 60, 0),
+        (slice(0, 62), 64, 0),
+        (slice(0, 64), 64, 4),
+        (slice(64, 128), 64, 0),
+    ):
+        with pytest.raises(ValueError, match="a kernel takes"):
+            kernels.weigh(query, packed, block, seen=seen, num_before=before, scaling=1.0)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_rows_numbers_do_not_depend_on_what_lies_beside_it() -> None:
+    """A segment of whole tiles is a view of its stream: dense alone, not so beside another."""
+    query, key, value = (_make(1, heads, 188, 32, seed=heads) for heads in (6, 2, 2))
+    alone = attend_forest(*(t[:, :, :128] for t in (query, key, value)), Forest.of_lengths(128), scaling=0.2)
+    beside = attend_forest(query, key, value, Forest.of_lengths(128, 60), scaling=0.2)
+    assert torch.equal(alone, beside[:, :, :128])
+
+
+@pytest.mark.usefixtures("kernels")
 def test_a_cache_that_cannot_be_written_costs_the_next_process_a_build(tmp_path: Path) -> None:
     (tmp_path / "kernels").write_text("a file where the folder should be")
     assert build.build({"LUTHIER_CACHE": str(tmp_path)}).library is not None
@@ -286,6 +368,7 @@ def test_a_cache_that_cannot_be_written_costs_the_next_process_a_build(tmp_path:
         ("keys = num_before + start + first + 1", "keys = num_before + start + first"),
         ("top + logf(sum)", "top - logf(sum)"),
         ("row[targets[i]] = narrow(1.0f -", "row[targets[i]] = narrow(0.0f -"),
+        ("memset(weights + keys, 0,", "memset(weights + keys, 1,"),
         ("(narrow_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)", "(narrow_t)(bits >> 16)"),
     ],
 )

@@ -19,6 +19,7 @@ from luthier.foundation.core.hashing import canonical_json
 from luthier.foundation.recipe.nodes import parse_scalar
 from luthier.foundation.recipe.resolve import ResolvedRecipe
 from luthier.foundation.recipe.text import RECIPE_NAME
+from luthier.instruments.engine.kernels.build import describe as describe_kernels
 
 PACKAGES: Final = ("luthier", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy")
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
@@ -69,7 +70,7 @@ def write_recipe_folder(
 
 
 def describe_environment(recipe_folder: Path) -> dict[str, Any]:
-    """Return versions, host, threads and the recipe's commit, without importing what is described.
+    """Return versions, host, threads, kernels and the recipe's commit, without importing what is described.
 
     Args:
         recipe_folder: Where the recipe lies; the git repository around it is asked.
@@ -81,6 +82,7 @@ def describe_environment(recipe_folder: Path) -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "packages": {name: _find_version(name) for name in PACKAGES},
         "variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "kernels": describe_kernels(),
         "git": find_commit(recipe_folder),
     }
 

@@ -88,6 +88,7 @@ def test_what_the_environment_holds_of_secrets_is_not_written(tmp_path: Path, mo
     assert not any("hunter2" in text for text in written.values())
     assert "${LUTHIER_DATA}/rows.jsonl" in written["recipe.yaml"]
     assert json.loads(written["environment.json"])["variables"]["OMP_NUM_THREADS"] == "3"
+    assert json.loads(written["environment.json"])["kernels"]
 
 
 def test_the_environment_names_versions_and_what_is_not_installed(

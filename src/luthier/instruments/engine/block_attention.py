@@ -5,7 +5,7 @@ its backward pass less (torch 2.13, AVX-512, rows of 100 to 600 tokens, head wid
 all keys that it can see in one product. Scores and softmax are float32 in any precision; weights are kept in that of
 the inputs for rows of up to :data:`KEEP_KEYS` keys, and computed again in the backward pass for longer ones, where
 keeping them would cost more memory than everything else. In bfloat16 weights come from a kernel of our own where there
-is one, which sums products in float32 and never writes scores to memory.
+is one, which sums products in float32 and holds the scores of a few queries at a time.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class _Blocks:
         self.num_before, self.like = num_before, query_BHQK
         self.grouped = (num_rows * num_groups, num_heads // num_groups, self.num_queries, self.width)
         self.query_XRQK, self.key_XTK, self.scaling = query_BHQK.reshape(self.grouped), key_BGTK.flatten(0, 1), scaling
+        if query_BHQK.dtype == torch.bfloat16:  # so that a row's numbers do not depend on what lies beside it
+            self.query_XRQK, self.key_XTK = self.query_XRQK.contiguous(), self.key_XTK.contiguous()
         is_tiled = not (self.num_queries % TILE_QUERIES or self.num_keys % TILE_KEYS or self.width % 2)
         self.kernels = find_kernels(narrow=(self.query_XRQK, self.key_XTK)) if is_tiled else None
 
@@ -82,7 +84,10 @@ class _Blocks:
         starts = reversed(range(0, self.num_queries, BLOCK_QUERIES))
         blocks = [slice(start, min(start + BLOCK_QUERIES, self.num_queries)) for start in starts]
         seen = [self.num_before + block.stop for block in blocks]
-        return [(block, num + count_filler(num, self.like)) for block, num in zip(blocks, seen, strict=True)]
+        return [(block, num + self._count_filler(num)) for block, num in zip(blocks, seen, strict=True)]
+
+    def _count_filler(self, num_keys: int) -> int:
+        return count_filler(num_keys, self.like) if self.kernels is None else -num_keys % TILE_KEYS
 
     def weigh(self, block: slice, seen: int, dtype: torch.dtype) -> Tensor:
         """Return the block's attention weights, (X, R n, seen)."""

@@ -163,7 +163,7 @@ class _Rotation(torch.autograd.Function):
 
 def _turn(heads: Tensor, cos: Tensor, sin: Tensor, output: Tensor, *, sense: float) -> None:
     """Write the turned heads; the sense is 1 forwards and -1 back."""
-    kernels = find_kernels() if _is_plainly_narrow(heads, cos) else None
+    kernels = find_kernels() if _is_plainly_narrow(heads, cos, sin) else None
     if kernels is not None:
         kernels.rotate(heads, cos, sin, output, sense=sense)
         return
@@ -173,7 +173,10 @@ def _turn(heads: Tensor, cos: Tensor, sin: Tensor, output: Tensor, *, sense: flo
     into_high.copy_((high * cos).addcmul_(low, sin, value=sense))
 
 
-def _is_plainly_narrow(heads_1NHK: Tensor, cos: Tensor) -> bool:
-    """Tell whether heads of one row are bfloat16 on a processor, their numbers side by side, and angles float32."""
-    is_narrow = heads_1NHK.dtype == torch.bfloat16 and cos.dtype == torch.float32 and heads_1NHK.device.type == "cpu"
-    return is_narrow and heads_1NHK.shape[0] == 1 and heads_1NHK.stride(-1) == 1
+def _is_plainly_narrow(heads_1NHK: Tensor, cos: Tensor, sin: Tensor) -> bool:
+    """Tell whether heads of one row are bfloat16 on a processor and their angles float32, numbers side by side."""
+    num_rows, num_tokens, _, width = heads_1NHK.shape
+    is_narrow = heads_1NHK.dtype == torch.bfloat16 and heads_1NHK.device.type == "cpu" and num_rows == 1
+    is_wide = cos.dtype == torch.float32 == sin.dtype and cos.shape == (1, num_tokens, 1, width // 2) == sin.shape
+    is_beside = heads_1NHK.stride(-1) == 1 == cos.stride(-1) and cos.stride() == sin.stride() and width % 2 == 0
+    return is_narrow and is_wide and is_beside

@@ -144,7 +144,7 @@ def chunked_nll(
 
 
 def _chunk_logps(hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm) -> Tensor:
-    """Return the targets' log-probabilities, to the bit those of :func:`_logits_gradient`.
+    """Return the targets' log-probabilities, to the bit those of :func:`_chunk_gradient`.
 
     A preference objective subtracts one from the other, and a model that is still its base must gain nothing.
     """
@@ -155,13 +155,18 @@ def _chunk_logps(hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, for
     return logits_MV.gather(1, target_ids_M[:, None])[:, 0] - torch.logsumexp(logits_MV, dim=-1)
 
 
+def _chunk_gradient(
+    hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm
+) -> tuple[Tensor, Tensor]:
+    """Return the targets' log-probabilities, and their gradient as the next product takes it."""
+    taken = _take_in_one_pass(hidden_MD, weight_VD, target_ids_M, form, keeps_gradient=True)
+    return taken or _logits_gradient(hidden_MD, weight_VD, target_ids_M, form)
+
+
 def _logits_gradient(
     hidden_MD: Tensor, weight_VD: Tensor, target_ids_M: Tensor, form: HeadForm
 ) -> tuple[Tensor, Tensor]:
     """Return the targets' log-probabilities and their gradient to the products of hidden state and head."""
-    taken = _take_in_one_pass(hidden_MD, weight_VD, target_ids_M, form, keeps_gradient=True)
-    if taken is not None:
-        return taken
     logits_MV = compute_logits(hidden_MD, weight_VD, form)
     normaliser_M = torch.logsumexp(logits_MV, dim=-1)
     target_logits_M1 = logits_MV.gather(1, target_ids_M[:, None])
@@ -208,7 +213,7 @@ class _ChunkedLogps(torch.autograd.Function):
         for start in range(0, len(target_ids_M), chunk):  # in place: what outlives a chunk would split its freed logits
             part = slice(start, start + chunk)
             if gradient_MD is not None:
-                logps_M[part], gradient_CV = _logits_gradient(hidden_MD[part], weight_VD, target_ids_M[part], form)
+                logps_M[part], gradient_CV = _chunk_gradient(hidden_MD[part], weight_VD, target_ids_M[part], form)
                 torch.mm(gradient_CV.to(weight_VD.dtype), weight_VD, out=gradient_MD[part])
             else:
                 logps_M[part] = _chunk_logps(hidden_MD[part], weight_VD, target_ids_M[part], form)

@@ -1,8 +1,9 @@
 """Compile the kernels for this machine, once, into the user's cache.
 
-GCC takes half a second. The file's name is a digest of the source, the flags and everything that the compiler says of
+GCC takes half a second. The file's name is a digest of the source, the command and everything that the compiler says of
 itself and of the processor, so a cache that machines share never hands one the other's instructions. Where no such
-compiler or processor is, torch's own passes do the same arithmetic, and ``why_not`` says so.
+compiler or processor is, torch's own passes do the same arithmetic, and ``why_not`` says so; whatever goes wrong here,
+nothing but speed is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,8 +26,8 @@ from luthier.foundation.core.files import write_atomic
 from luthier.foundation.core.user_cache import find_user_cache
 
 SOURCE: Final = Path(__file__).with_name("kernels.c")
-FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
-LIBRARIES: Final = ("-lm",)
+PROBE: Final = ("-march=native", "-dM", "-E", "-x", "c", os.devnull)
+FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC", "-lm")
 SWITCH: Final = "LUTHIER_KERNELS"
 TIMEOUT_SECONDS: Final = 60
 OTHERS_MAY_WRITE: Final = 0o022
@@ -47,6 +49,19 @@ class Build:
     fix: str = ""
 
 
+@dataclass(frozen=True)
+class Target:
+    """What would be compiled.
+
+    Attributes:
+        compiler: The compiler's command.
+        digest: Of all that decides what the library is.
+    """
+
+    compiler: tuple[str, ...]
+    digest: str
+
+
 def build(environment: Mapping[str, str] | None = None) -> Build:
     """Find the library in the cache or compile it, and load it.
 
@@ -55,68 +70,103 @@ def build(environment: Mapping[str, str] | None = None) -> Build:
             cache; the process's own variables by default.
     """
     variables = os.environ if environment is None else environment
-    if variables.get(SWITCH, "").lower() == "off":
+    try:
+        target = _find_target(variables)
+        if isinstance(target, Build):
+            return target
+        path = _find_place(target, variables)
+        return Build(_load_cached(path) or _compile(target, path))
+    except Exception as error:  # noqa: BLE001  a compiler may do anything, and torch needs none
+        return _fail(error)
+
+
+def describe(environment: Mapping[str, str] | None = None) -> str:
+    """Say which library this machine uses, or why none, for a run's papers; nothing is compiled or loaded."""
+    try:
+        target = _find_target(os.environ if environment is None else environment)
+    except Exception as error:  # noqa: BLE001  as above
+        target = _fail(error)
+    return f"none: {target.why_not}" if isinstance(target, Build) else target.digest
+
+
+def _fail(error: Exception) -> Build:
+    return Build(None, f"compiling failed: {type(error).__name__}", NEEDED)
+
+
+def _find_target(environment: Mapping[str, str]) -> Target | Build:
+    if environment.get(SWITCH, "").lower() == "off":
         return Build(None, f"{SWITCH}=off", f"unset {SWITCH}")
-    compiler = _find_compiler(variables)
     if sys.platform != "linux":
         return Build(None, "they are for Linux")
+    compiler = _find_compiler(environment)
     if not compiler:
         return Build(None, "no C compiler", NEEDED)
-    try:
-        macros = _run([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
-        unfit = _find_unfit(macros)
-        if unfit:
-            return unfit
-        digest = hashlib.sha256(
-            b"\0".join((macros, " ".join([*compiler[1:], *FLAGS]).encode(), SOURCE.read_bytes()))
-        ).hexdigest()
-        path = find_user_cache(variables) / "kernels" / f"{digest}.so"
-        return Build(_load_cached(path) or _compile(compiler, path))
-    except (OSError, subprocess.SubprocessError) as error:
-        return Build(None, f"compiling failed: {type(error).__name__}", NEEDED)
+    macros = _run([*compiler, *PROBE])
+    unfit = _find_unfit(macros)
+    if unfit is not None:
+        return unfit
+    command = " ".join([*compiler[1:], *FLAGS]).encode()
+    return Target(compiler, hashlib.sha256(b"\0".join((macros, command, SOURCE.read_bytes()))).hexdigest())
 
 
-def _find_compiler(environment: Mapping[str, str]) -> list[str]:
+def _find_compiler(environment: Mapping[str, str]) -> tuple[str, ...]:
     asked = shlex.split(environment.get("CC", ""))
     names = [asked[0]] if asked else ["gcc", "cc"]
     found = next((path for path in map(shutil.which, names) if path), None)
-    return [found, *asked[1:]] if found else []
+    return (found, *asked[1:]) if found else ()
 
 
 def _find_unfit(macros: bytes) -> Build | None:
     """Say why a compiler or its processor is unfit, from the macros that it defines."""
-    defined = {line.split()[1] for line in macros.splitlines() if line.startswith(b"#define ")}
+    defined = set(macros.replace(b"(", b" ").split())
     if b"__clang__" in defined or b"__GNUC__" not in defined:
-        return Build(None, "the compiler is not GCC, whose threads torch shares", "CC=gcc")
-    if not {b"__AVX512BF16__", b"__LP64__"} <= defined:
+        return Build(None, "the compiler is not GCC, with whose threads torch's processor builds work", "CC=gcc")
+    if b"__LP64__" not in defined:
+        return Build(None, "the compiler is not one for 64 bits", "CC=gcc")
+    if b"__AVX512BF16__" not in defined:
         return Build(None, "the processor has no AVX512-BF16")
     return None
 
 
-def _compile(compiler: list[str], path: Path) -> ctypes.CDLL:
-    """Compile into the cache and load; where the cache cannot be written, the library lives as long as the process."""
-    with tempfile.TemporaryDirectory() as folder:
-        built = Path(folder) / path.name
-        _run([*compiler, *FLAGS, "-o", str(built), str(SOURCE), *LIBRARIES])
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(path, built.read_bytes())
-            path.chmod(0o600)
-        except Exception:  # noqa: BLE001  a full or read-only disk costs the next process half a second, no more
-            return ctypes.CDLL(str(built))
-        return ctypes.CDLL(str(path))
-
-
-def _load_cached(path: Path) -> ctypes.CDLL | None:
-    """Load a file of the cache that nobody but its owner, who is this user, may have written."""
+def _find_place(target: Target, environment: Mapping[str, str]) -> Path | None:
     try:
-        status = path.stat()
-        is_ours = status.st_uid == os.getuid() and not status.st_mode & OTHERS_MAY_WRITE
-        return ctypes.CDLL(str(path)) if is_ours else None
-    except OSError:  # not there, or damaged
+        return find_user_cache(environment) / "kernels" / f"{target.digest}.so"
+    except RuntimeError:  # a user without a home
         return None
 
 
-def _run(command: list[str]) -> bytes:
+def _compile(target: Target, path: Path | None) -> ctypes.CDLL:
+    """Compile and load; the copy in the cache is for the next process, which without one takes half a second more."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / "kernels.so"
+        _run([*target.compiler, str(SOURCE), *FLAGS, "-o", str(built)])
+        if path is not None:
+            with suppress(Exception):  # a full or read-only disk
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomic(path, built.read_bytes())
+                path.chmod(0o600)
+        try:
+            return ctypes.CDLL(str(built))
+        except OSError:  # nothing may be executed from the temporary folder
+            cached = _load_cached(path)
+            if cached is None:
+                raise
+            return cached
+
+
+def _load_cached(path: Path | None) -> ctypes.CDLL | None:
+    """Load a file of the cache that nobody but this user may have written or put there."""
+    try:
+        is_ours = path is not None and _is_ours(path.parent.lstat()) and _is_ours(path.lstat())
+        return ctypes.CDLL(str(path)) if is_ours else None
+    except OSError:  # not there, damaged, or not to be executed
+        return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.getuid() and not status.st_mode & OTHERS_MAY_WRITE
+
+
+def _run(command: Sequence[str]) -> bytes:
     done = subprocess.run(command, capture_output=True, check=True, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL)  # noqa: S603  the user's own compiler on our own file
     return done.stdout

@@ -58,14 +58,16 @@ class Kernels:
         Shapes:
             (..., D) in and out, (..., 1) for the factors.
         """
-        output = torch.empty(hidden.shape, dtype=torch.bfloat16)
-        scale = torch.empty((*hidden.shape[:-1], 1))
+        _demand(hidden.shape[-1] == len(weight_D), "a weight for each column")
+        output = torch.empty(hidden.shape, dtype=torch.bfloat16, device="cpu")
+        scale = torch.empty((*hidden.shape[:-1], 1), dtype=torch.float32, device="cpu")
         pointers = _point(hidden, weight_D, output, scale)
         self._library.norm_forward(*pointers, scale.numel(), len(weight_D), offset, eps)
         return output, scale
 
     def norm_backward(self, grad: Tensor, hidden: Tensor, weight_D: Tensor, scale: Tensor, *, offset: float) -> Tensor:
         """Return the gradient of a norm's input in float32; all but ``grad`` is float32, ``scale`` from forward."""
+        _demand(grad.shape == hidden.shape and hidden.shape[-1] == len(weight_D), "a gradient like the input")
         grad_hidden = torch.empty_like(hidden)
         pointers = _point(grad, hidden, weight_D, scale, grad_hidden)
         self._library.norm_backward(*pointers, scale.numel(), len(weight_D), offset)
@@ -73,12 +75,14 @@ class Kernels:
 
     def swiglu_forward(self, gate: Tensor, up: Tensor) -> Tensor:
         """Return ``silu(gate) * up``."""
+        _demand(gate.shape == up.shape, "gates like what they gate")
         output = torch.empty_like(gate)
         self._library.swiglu_forward(*_point(gate, up, output), output.numel())
         return output
 
     def swiglu_backward(self, grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of gate and up."""
+        _demand(grad.shape == gate.shape == up.shape, "a gradient like the output")
         grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
         self._library.swiglu_backward(*_point(grad, gate, up, grad_gate, grad_up), grad.numel())
         return grad_gate, grad_up
@@ -94,9 +98,13 @@ class Kernels:
             sense: 1 forwards, -1 back.
 
         Shapes:
-            (1, N, H, K) for heads and output, (1, N, 1, K/2) for angles.
+            (1, N, H, K) for heads and output, (1, N, 1, K/2) for angles, whose last numbers lie side by side.
         """
-        _, num_tokens, num_heads, width = heads.shape
+        num_rows, num_tokens, num_heads, width = heads.shape
+        _demand(num_rows == 1 and width % 2 == 0 and heads.shape == output.shape, "heads of one row, of even width")
+        angles = (1, num_tokens, 1, width // 2)
+        _demand(cos.shape == angles == sin.shape and cos.stride() == sin.stride(), "an angle for each token and pair")
+        _demand(all(tensor.stride(-1) == 1 for tensor in (heads, cos, output)), "numbers side by side")
         pointers = _point(heads, cos, sin, output)
         self._library.rotate(
             pointers[0], *heads.stride()[1:3], *pointers[1:3], cos.stride(1), pointers[3], *output.stride()[1:3],
@@ -105,6 +113,7 @@ class Kernels:
 
     def pack_keys(self, key_XTK: Tensor) -> Tensor:
         """Return keys in the order in which :meth:`weigh` multiplies them, as opaque numbers of the same count."""
+        _demand(not (key_XTK.shape[1] % TILE_KEYS or key_XTK.shape[2] % 2), "whole tiles of keys, of even width")
         packed = torch.empty_like(key_XTK)
         self._library.pack_keys(*_point(key_XTK, packed), *key_XTK.shape)
         return packed
@@ -133,9 +142,11 @@ class Kernels:
             Blocks are multiples of 4 queries, keys of 64.
         """
         num_heads, heads_per_key, num_queries, width = query_XRQK.shape
-        num = block.stop - block.start
-        weights = torch.empty(num_heads, heads_per_key, num, seen, dtype=torch.bfloat16)
-        counts = (num_heads * heads_per_key, heads_per_key, num_queries, packed_XTK.shape[1], width)
+        num, num_keys = block.stop - block.start, packed_XTK.shape[1]
+        _demand(not (num % TILE_QUERIES or seen % TILE_KEYS), "whole tiles")
+        _demand(num_before + block.stop <= seen <= num_keys and block.stop <= num_queries, "keys for all queries")
+        weights = torch.empty(num_heads, heads_per_key, num, seen, dtype=torch.bfloat16, device="cpu")
+        counts = (num_heads * heads_per_key, heads_per_key, num_queries, num_keys, width)
         pointers = _point(query_XRQK, packed_XTK, weights)
         if not self._library.weigh(*pointers, *counts, block.start, num, seen, num_before, scaling):
             raise MemoryError
@@ -148,11 +159,25 @@ class Kernels:
             products_MV: Products of hidden states and head; overwritten where the gradient is kept.
             target_ids_M: Targets, int64.
             keeps_gradient: Whether the gradient is wanted.
+
+        Raises:
+            ValueError: When a target is none of the vocabulary.
         """
-        logps_M = torch.empty(len(target_ids_M))
+        num_rows, vocabulary = products_MV.shape
+        is_plain = target_ids_M.dtype == torch.int64 and target_ids_M.is_contiguous()
+        _demand(is_plain and target_ids_M.shape == (num_rows,), "a target for each row, int64")
+        _demand(not num_rows or 0 <= int(target_ids_M.min()) <= int(target_ids_M.max()) < vocabulary, "known targets")
+        logps_M = torch.empty(num_rows, dtype=torch.float32, device="cpu")
         pointers = _point(products_MV, target_ids_M, logps_M)
         self._library.take_logps(*pointers, *products_MV.shape, keeps_gradient)
         return logps_M
+
+
+def _demand(holds: bool, what: str) -> None:  # noqa: FBT001  what would be an assertion, were it not for python -O
+    """Stop before C reads or writes where nothing is."""
+    if not holds:
+        message = f"a kernel takes {what}"
+        raise ValueError(message)
 
 
 def _point(*tensors: Tensor) -> list[int]:

@@ -55,7 +55,7 @@ static inline float exponential(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    int32_t exponent = ((int32_t)n + 127) << 23;
+    uint32_t exponent = ((uint32_t)(int32_t)n + 127u) << 23;
     float power;
     memcpy(&power, &exponent, sizeof power);
     return x < -87.33f ? 0.0f : p * power;
