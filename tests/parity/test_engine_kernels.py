@@ -28,7 +28,7 @@ HALF_STEP = 1.01 * 2**-8  # rounding to the eight digits of bfloat16
 SWITCH = {build.SWITCH: "off"}
 
 
-@pytest.fixture(name="kernels")
+@pytest.fixture(name="kernels", scope="module")
 def _kernels() -> Kernels:
     kernels = load_kernels()
     if kernels is None:
@@ -47,10 +47,9 @@ def _is_near(ours: Tensor, exact: Tensor) -> bool:
 
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 40), width=st.integers(1, 200), offset=st.sampled_from([0.0, 1.0]), seed=st.integers(0, 99))
-def test_a_norm_and_its_gradient_are_those_of_autograd(rows: int, width: int, offset: float, seed: int) -> None:
-    kernels = load_kernels()
-    if kernels is None:
-        pytest.skip("no kernels")
+def test_a_norm_and_its_gradient_are_those_of_autograd(
+    kernels: Kernels, rows: int, width: int, offset: float, seed: int
+) -> None:
     hidden = _make(rows, width, seed=seed, spread=3.0).float() + 0.1
     weight, grad = _make(width, seed=seed + 1).float(), _make(rows, width, seed=seed + 2)
     exact = hidden.double().requires_grad_()
@@ -65,10 +64,7 @@ def test_a_norm_and_its_gradient_are_those_of_autograd(rows: int, width: int, of
 
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(1, 500), spread=st.sampled_from([0.01, 1.0, 30.0]), seed=st.integers(0, 99))
-def test_a_gate_and_its_gradients_are_those_of_autograd(count: int, spread: float, seed: int) -> None:
-    kernels = load_kernels()
-    if kernels is None:
-        pytest.skip("no kernels")
+def test_a_gate_and_its_gradients_are_those_of_autograd(kernels: Kernels, count: int, spread: float, seed: int) -> None:
     gate, up, grad = (_make(count, seed=seed + part, spread=spread) for part in range(3))
     wide = [gate.double().requires_grad_(), up.double().requires_grad_()]
     product = silu(wide[0]) * wide[1]
@@ -78,11 +74,10 @@ def test_a_gate_and_its_gradients_are_those_of_autograd(count: int, spread: floa
         assert _is_near(ours, theirs)
 
 
+@pytest.mark.usefixtures("kernels")
 @settings(max_examples=20, deadline=None)
 @given(tokens=st.integers(1, 20), heads=st.integers(1, 5), half=st.sampled_from([1, 4, 20, 32]), seed=st.integers(0, 9))
 def test_heads_are_turned_by_their_angles_and_back(tokens: int, heads: int, half: int, seed: int) -> None:
-    if load_kernels() is None:
-        pytest.skip("no kernels")
     stream = _make(1, tokens, heads, 2 * half, seed=seed)
     angles = torch.randn(1, tokens, half, generator=torch.Generator().manual_seed(seed))
     cos, sin = (torch.cat([part, part], -1) for part in (angles.cos(), angles.sin()))
@@ -107,11 +102,8 @@ def test_heads_are_turned_by_their_angles_and_back(tokens: int, heads: int, half
     seed=st.integers(0, 9),
 )
 def test_attention_weights_are_a_softmax_of_unrounded_scores(
-    before: int, num: int, width: int, shared: int, spread: float, seed: int
+    kernels: Kernels, before: int, num: int, width: int, shared: int, spread: float, seed: int
 ) -> None:
-    kernels = load_kernels()
-    if kernels is None:
-        pytest.skip("no kernels")
     seen = before + num
     query, key = _make(2, shared, num, width, seed=seed, spread=spread), _make(2, seen, width, seed=seed + 1)
     scores = query.double() @ key.double()[:, None].transpose(-1, -2) * 0.3
@@ -131,11 +123,8 @@ def test_attention_weights_are_a_softmax_of_unrounded_scores(
     rows=st.integers(1, 30), vocabulary=st.integers(2, 700), spread=st.sampled_from([0.1, 20.0]), seed=st.integers(0, 9)
 )
 def test_log_probabilities_and_their_gradient_are_those_of_autograd(
-    rows: int, vocabulary: int, spread: float, seed: int
+    kernels: Kernels, rows: int, vocabulary: int, spread: float, seed: int
 ) -> None:
-    kernels = load_kernels()
-    if kernels is None:
-        pytest.skip("no kernels")
     products = _make(rows, vocabulary, seed=seed, spread=spread)
     targets = torch.randint(vocabulary, (rows,), generator=torch.Generator().manual_seed(seed))
     wide = products.double().requires_grad_()
@@ -282,6 +271,7 @@ def test_a_folder_that_others_may_write_is_not_trusted(tmp_path: Path) -> None:
     assert build.build(variables).library is not None
     (kept,) = (tmp_path / "kernels").iterdir()
     assert kept.name == f"{build.describe(variables)}.so"
+    assert build.describe({"LUTHIER_CACHE": str(tmp_path / "empty")}) == f"{kept.stem}, not in the cache"
     assert build._load_cached(kept) is not None
     kept.parent.chmod(0o777)
     assert build._load_cached(kept) is None

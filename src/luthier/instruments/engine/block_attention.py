@@ -16,7 +16,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from luthier.instruments.engine.kernels.calls import TILE_KEYS, TILE_QUERIES, find_kernels
+from luthier.instruments.engine.kernels.build import TILE_KEYS, TILE_QUERIES
+from luthier.instruments.engine.kernels.calls import find_kernels
 from luthier.instruments.engine.tiles import count_filler, fill
 
 BLOCK_QUERIES: Final = 128
@@ -92,8 +93,8 @@ class _Blocks:
     def weigh(self, block: slice, seen: int, dtype: torch.dtype) -> Tensor:
         """Return the block's attention weights, (X, R n, seen)."""
         if self.kernels is not None:
-            limits = {"seen": seen, "num_before": self.num_before}
-            weights = self.kernels.weigh(self.query_XRQK, self.packed_XTK, block, **limits, scaling=self.scaling)
+            query_XRQK, key_XTK, before = self.query_XRQK, self.packed_XTK, self.num_before
+            weights = self.kernels.weigh(query_XRQK, key_XTK, block, seen=seen, num_before=before, scaling=self.scaling)
             return weights.flatten(1, 2)
         num, first = block.stop - block.start, self.num_before + block.start
         query_XRQK, key_XKT = self.wide

@@ -144,12 +144,12 @@ class _RMSNorm(torch.autograd.Function):
         kernels = find_kernels(wide=(hidden, weight_D)) if dtype == torch.bfloat16 else None
         if kernels is not None:
             output, scale = kernels.norm_forward(hidden, weight_D, offset=offset, eps=eps)
-            ctx.save_for_backward(hidden, weight_D, scale)
-            return output
-        wide = hidden.float()  # as transformers does, whatever it is given
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(eps))
+        else:
+            wide = hidden.float()  # as transformers does, whatever it is given
+            scale = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(eps))
+            output = (wide * scale).mul_(weight_D + offset if offset else weight_D).to(dtype)
         ctx.save_for_backward(hidden, weight_D, scale)
-        return (wide * scale).mul_(weight_D + offset if offset else weight_D).to(dtype)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's context

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.instruments.engine.attention import FOREST_KEY, attend_forest
-from luthier.instruments.engine.kernels.calls import find_kernels
+from luthier.instruments.engine.kernels.calls import can_rotate, load_kernels
 from luthier.instruments.engine.segments import Forest
 from luthier.instruments.engine.tiles import count_filler, fill
 
@@ -163,7 +163,7 @@ class _Rotation(torch.autograd.Function):
 
 def _turn(heads: Tensor, cos: Tensor, sin: Tensor, output: Tensor, *, sense: float) -> None:
     """Write the turned heads; the sense is 1 forwards and -1 back."""
-    kernels = find_kernels() if _is_plainly_narrow(heads, cos, sin) else None
+    kernels = load_kernels() if can_rotate(heads, cos, sin) else None
     if kernels is not None:
         kernels.rotate(heads, cos, sin, output, sense=sense)
         return
@@ -171,12 +171,3 @@ def _turn(heads: Tensor, cos: Tensor, sin: Tensor, output: Tensor, *, sense: flo
     into_low, into_high = output.chunk(2, -1)
     into_low.copy_((low * cos).addcmul_(high, sin, value=-sense))
     into_high.copy_((high * cos).addcmul_(low, sin, value=sense))
-
-
-def _is_plainly_narrow(heads_1NHK: Tensor, cos: Tensor, sin: Tensor) -> bool:
-    """Tell whether heads of one row are bfloat16 on a processor and their angles float32, numbers side by side."""
-    num_rows, num_tokens, _, width = heads_1NHK.shape
-    is_narrow = heads_1NHK.dtype == torch.bfloat16 and heads_1NHK.device.type == "cpu" and num_rows == 1
-    is_wide = cos.dtype == torch.float32 == sin.dtype and cos.shape == (1, num_tokens, 1, width // 2) == sin.shape
-    is_beside = heads_1NHK.stride(-1) == 1 == cos.stride(-1) and cos.stride() == sin.stride() and width % 2 == 0
-    return is_narrow and is_wide and is_beside

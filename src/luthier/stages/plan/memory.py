@@ -21,7 +21,7 @@ KEPT_KEYS: Final = 768  # rows up to here keep their attention weights: `engine/
 BLOCK_QUERIES: Final = 128  # and each block of queries keeps those of all keys up to its last
 SAVED_FACTOR: Final = 0.8  # measured over counted: fused norms, activations and adapters keep less than plain ones
 CRUMBLED_FACTOR: Final = 1.4  # the same from packs of 2,048 tokens on: blocks of several MiB leave holes in the heap
-KERNELS_FACTOR: Final = 1.0  # the same where kernels never write attention scores to memory
+KERNELS_FACTOR: Final = 1.0  # the same where kernels hold the attention scores of a few queries at a time
 USUAL_PACK: Final = 1024  # tokens up to which no holes were seen
 
 

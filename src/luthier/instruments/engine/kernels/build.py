@@ -26,8 +26,16 @@ from luthier.foundation.core.files import write_atomic
 from luthier.foundation.core.user_cache import find_user_cache
 
 SOURCE: Final = Path(__file__).with_name("kernels.c")
+TILE_KEYS: Final = 64
+"""Keys that attention's kernel multiplies at a time; ``tiles.py`` fills streams up to multiples of it."""
+
+TILE_QUERIES: Final = 4
+"""Queries of the same tile."""
+
 PROBE: Final = ("-march=native", "-dM", "-E", "-x", "c", os.devnull)
-FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC", "-lm")
+SIZES: Final = (f"-DTILE={TILE_KEYS}", f"-DTILE_ROWS={TILE_QUERIES}")
+SPEED: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
+FLAGS: Final = (*SIZES, *SPEED, "-shared", "-fPIC", "-lm")
 SWITCH: Final = "LUTHIER_KERNELS"
 TIMEOUT_SECONDS: Final = 60
 OTHERS_MAY_WRITE: Final = 0o022
@@ -81,12 +89,16 @@ def build(environment: Mapping[str, str] | None = None) -> Build:
 
 
 def describe(environment: Mapping[str, str] | None = None) -> str:
-    """Say which library this machine uses, or why none, for a run's papers; nothing is compiled or loaded."""
+    """Say which library is this machine's, or why none, for a run's papers; nothing is compiled or loaded."""
+    variables = os.environ if environment is None else environment
     try:
-        target = _find_target(os.environ if environment is None else environment)
+        target = _find_target(variables)
+        if isinstance(target, Build):
+            return f"none: {target.why_not}"
+        path = _find_place(target, variables)
+        return target.digest if path is not None and path.is_file() else f"{target.digest}, not in the cache"
     except Exception as error:  # noqa: BLE001  as above
-        target = _fail(error)
-    return f"none: {target.why_not}" if isinstance(target, Build) else target.digest
+        return f"none: {_fail(error).why_not}"
 
 
 def _fail(error: Exception) -> Build:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from luthier.instruments.engine.kernels.build import build
+from luthier.instruments.engine.kernels.build import TILE_KEYS, TILE_QUERIES, build
 from luthier.instruments.engine.kernels.proof import disproves
 
 ARGUMENTS: Final[dict[str, list[Any]]] = {
@@ -28,8 +28,6 @@ ARGUMENTS: Final[dict[str, list[Any]]] = {
     "weigh": [c_void_p] * 3 + [c_long] * 9 + [c_float],
     "take_logps": [c_void_p] * 3 + [c_long] * 2 + [c_int],
 }
-TILE_KEYS: Final = 64
-TILE_QUERIES: Final = 4
 
 
 class Kernels:
@@ -100,11 +98,9 @@ class Kernels:
         Shapes:
             (1, N, H, K) for heads and output, (1, N, 1, K/2) for angles, whose last numbers lie side by side.
         """
-        num_rows, num_tokens, num_heads, width = heads.shape
-        _demand(num_rows == 1 and width % 2 == 0 and heads.shape == output.shape, "heads of one row, of even width")
-        angles = (1, num_tokens, 1, width // 2)
-        _demand(cos.shape == angles == sin.shape and cos.stride() == sin.stride(), "an angle for each token and pair")
-        _demand(all(tensor.stride(-1) == 1 for tensor in (heads, cos, output)), "numbers side by side")
+        _demand(can_rotate(heads, cos, sin), "heads of one row and an angle for each token and pair")
+        _demand(output.shape == heads.shape and output.stride(-1) == 1, "an output like the heads")
+        _, num_tokens, num_heads, width = heads.shape
         pointers = _point(heads, cos, sin, output)
         self._library.rotate(
             pointers[0], *heads.stride()[1:3], *pointers[1:3], cos.stride(1), pointers[3], *output.stride()[1:3],
@@ -204,6 +200,15 @@ def find_kernels(*, narrow: tuple[Tensor, ...] = (), wide: tuple[Tensor, ...] = 
     """
     is_taken = all(_is_dense(t, torch.bfloat16) for t in narrow) and all(_is_dense(t, torch.float32) for t in wide)
     return load_kernels() if is_taken else None
+
+
+def can_rotate(heads_1NHK: Tensor, cos: Tensor, sin: Tensor) -> bool:
+    """Tell whether :meth:`Kernels.rotate` takes heads, which need not be dense, and their angles."""
+    num_rows, num_tokens, _, width = heads_1NHK.shape
+    is_narrow = heads_1NHK.dtype == torch.bfloat16 and heads_1NHK.device.type == "cpu" and num_rows == 1
+    is_wide = cos.dtype == torch.float32 == sin.dtype and cos.shape == (1, num_tokens, 1, width // 2) == sin.shape
+    is_beside = heads_1NHK.stride(-1) == 1 == cos.stride(-1) and cos.stride() == sin.stride() and width % 2 == 0
+    return is_narrow and is_wide and is_beside
 
 
 def _is_dense(tensor: Tensor, dtype: torch.dtype) -> bool:

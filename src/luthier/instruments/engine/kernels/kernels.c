@@ -17,10 +17,9 @@
 
 typedef uint16_t narrow_t;
 
-#define TILE 64       /* keys of one tile; streams are filled up to multiples of it, see tiles.py */
-#define LANES 16      /* float32 numbers of a register */
-#define TILE_ROWS 4   /* queries of one tile */
-#define SMALL 32768   /* numbers below which waking threads costs more than they save */
+/* build.py defines TILE, the keys of one tile, and TILE_ROWS, its queries. */
+#define LANES 16    /* float32 numbers of a register */
+#define SMALL 32768 /* numbers below which waking threads costs more than they save */
 
 static inline float widen(narrow_t number)
 {
